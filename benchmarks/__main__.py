@@ -1,0 +1,50 @@
+"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`."""
+
+import argparse
+import importlib
+from collections.abc import Iterator
+from typing import Protocol, cast
+
+from .effort import Effort
+from .figures import Figure
+from .report import Lines, Table
+
+NAMES = ("floor", "starts", "process", "memory", "functions", "million")
+
+
+class Question(Protocol):
+    """What each benchmark's module has; its docstring is the question."""
+
+    __doc__: str | None
+    CAVEATS: tuple[str, ...]
+
+    def measure(self, effort: Effort) -> Iterator[Figure]:
+        """Measure, and give figures as they are ready."""
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="What wasmrun costs, beside its floor and its rivals."
+    )
+    parser.add_argument(
+        "names", nargs="+", choices=("all", *NAMES), metavar="NAME", help=f"all, or any of {', '.join(NAMES)}"
+    )
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--quick", dest="effort", action="store_const", const=Effort.QUICK, help="fewer events and rounds"
+    )
+    effort.add_argument("--full", dest="effort", action="store_const", const=Effort.FULL, help="more of them")
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of tables")
+    options = parser.parse_args()
+    report = Lines() if options.json else Table()
+    report.begin()
+    for name in NAMES if "all" in options.names else options.names:
+        # Imported when its turn comes: the floor can be measured where wasmrun cannot be imported.
+        question = cast(Question, importlib.import_module(f".{name}", __package__))
+        figures = question.measure(options.effort or Effort.NORMAL)
+        report.answer(name, question.__doc__ or name, question.CAVEATS, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""The guests and events that are measured: `echo.wat`, and texts made from it."""
+
+from pathlib import Path
+
+ECHO_PATH = Path(__file__).with_name("echo.wat")
+PAYLOAD = b"x" * 64
+EVENT = {"id": 7, "text": "x" * 52}
+"""64 bytes as MessagePack, so that an envelope is compared with a raw event of the same size."""
+
+
+def echo() -> str:
+    """The echo guest."""
+    return ECHO_PATH.read_text()
+
+
+def echo_number(number: int) -> str:
+    """An echo guest that differs from all others in one constant that never runs: another module to every cache."""
+    return _with(f'(func (export "number") (result i32) (i32.const {number}))')
+
+
+def echo_touched() -> str:
+    """An echo guest whose start-up writes into its memory: one page is resident before the first event."""
+    return _with('(func (export "wasmrun_init") (i32.store8 (i32.const 1024) (i32.const 1)))')
+
+
+def _with(field: str) -> str:
+    head, _, _ = echo().rpartition(")")
+    return f"{head}  {field}\n)\n"

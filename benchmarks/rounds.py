@@ -1,0 +1,60 @@
+"""Rounds: contestants measured in turn (A B C A B C ...), so that a noisy moment meets all of them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from .figures import Figure, figure
+
+Round = Callable[[], float]
+"""Runs one round of a contestant and answers its cost, in the unit that the question names."""
+
+
+BURST = 48
+"""Events in a row from one pool; small enough to stay below every pool that is measured."""
+
+
+class Rounds:
+    """The costs of all contestants, one list a contestant, the same number of rounds in each."""
+
+    def __init__(self, unit: str, costs: Mapping[str, list[float]]) -> None:
+        self._unit = unit
+        self._costs = costs
+
+    def cost(self, name: str, target: str = "") -> Figure:
+        """What a contestant's rounds cost."""
+        return figure(name, self._unit, self._costs[name], target)
+
+    def ratio(self, over: str, under: str, target: str = "") -> Figure:
+        """`over` ÷ `under`, divided round by round: both have met the same noise."""
+        ratios = [a / b for a, b in zip(self._costs[over], self._costs[under], strict=True)]
+        return figure(f"{over} ÷ {under}", "×", ratios, target)
+
+
+def interleave(contestants: Mapping[str, Round], rounds: int, unit: str = "µs") -> Rounds:
+    """Run every contestant once in each round; one round more, the first, fills caches and is thrown away."""
+    costs: dict[str, list[float]] = {name: [] for name in contestants}
+    for count in range(rounds + 1):
+        for name, run in contestants.items():
+            cost = run()
+            if count:
+                costs[name].append(cost)
+    return Rounds(unit, costs)
+
+
+def time_each(call: Callable[[], object], events: int) -> float:
+    """Microseconds per call, over `events` calls in a row."""
+    began = time.perf_counter_ns()
+    for _ in range(events):
+        call()
+    return (time.perf_counter_ns() - began) / events / 1000
+
+
+def time_bursts(call: Callable[[], object], refill: Callable[[], object], burst: int, bursts: int) -> float:
+    """Microseconds per call, over `bursts` rows of `burst` calls, with `refill` before each row and not timed."""
+    spent = 0.0
+    for _ in range(bursts):
+        refill()
+        spent += time_each(call, burst)
+    # What a background would still refill must not run into the next contestant's round.
+    refill()
+    return spent / bursts

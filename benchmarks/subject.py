@@ -1,0 +1,56 @@
+"""The subject: all use of wasmrun's public API that the benchmarks make, in one place."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import wasmrun
+
+from .guests import EVENT, PAYLOAD
+
+RAW = "wasmrun_handle_raw"
+ENVELOPE = "wasmrun_handle"
+
+
+def function(module: str | Path, entry: str = RAW, warm: int = 0) -> wasmrun.Function:
+    """The guest with the limits that all contestants have; `warm` sandboxes are kept ready."""
+    return wasmrun.Function(module, entry=entry, memory="1MiB", timeout="2s", warm=warm)
+
+
+def executor(cache: Path, sandboxes: int = 1000) -> wasmrun.Executor:
+    """An executor of one thread with a cache of its own and room for `sandboxes`."""
+    return wasmrun.Executor(max_sandboxes=sandboxes, threads=1, cache_dir=cache)
+
+
+def event_for(function: wasmrun.Function) -> Any:
+    """The event of 64 bytes that fits the function's entry."""
+    return PAYLOAD if function.entry == RAW else EVENT
+
+
+def caller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[], Any]:
+    """One invocation, ready to be called again and again. Raises RuntimeError where the echo is not the event."""
+    event = event_for(function)
+    invoke = partial(executor.invoke, function, event)
+    if invoke() != event:
+        raise RuntimeError(f"{function} did not answer with its event")
+    return invoke
+
+
+def refiller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[], object]:
+    """Waits until all of the function's warm sandboxes are ready."""
+    return partial(executor.prewarm, function)
+
+
+def command_line(module: Path, event: Path) -> list[str]:
+    """`wasmrun run` of a raw entry: by the installed command where there is one, else by the module."""
+    script = Path(sys.executable).with_name("wasmrun")
+    start = [str(script)] if script.exists() else [sys.executable, "-m", "wasmrun"]
+    return [*start, "run", str(module), "--entry", RAW, "--raw", "--event", f"@{event}"]
+
+
+def command_environment(cache: Path) -> dict[str, str]:
+    """The environment of a command whose artifact cache lies in the directory `cache`."""
+    return {**os.environ, "XDG_CACHE_HOME": str(cache)}

@@ -1,0 +1,59 @@
+"""Builds the examples: ``python build.py [OUTPUT_DIR]``, by default next to their sources.
+
+Needs the C compiler of the PyPI package ``ziglang``, nothing else. The same compiler gives the same bytes again.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+
+STACKS = {"echo": 2048}
+"""Bytes of C stack, where not the usual. With 2 KiB, echo's stack, data and heap share one 4 KiB page of the host's memory."""
+
+USUAL_STACK = 8192
+
+
+def command(source: Path, target: Path) -> list[str]:
+    """The compiler's command line for one function. No libc: the module imports nothing but what it calls."""
+    return [
+        *(sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", "-std=c99"),
+        *("-Os", "-s", "-nostdlib", "-Wall", "-Wextra", "-pedantic", "-Werror"),
+        *("-Wl,--no-entry", f"-Wl,-z,stack-size={STACKS.get(source.stem, USUAL_STACK)}"),
+        *(str(source), "-o", str(target)),
+    ]
+
+
+def build(output: Path = EXAMPLES) -> list[Path]:
+    """Compiles every example into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
+    output.mkdir(parents=True, exist_ok=True)
+    targets = []
+    for source in sorted(EXAMPLES.glob("*.c")):
+        target = output / f"{source.stem}.wasm"
+        subprocess.run(command(source, target), check=True)
+        target.chmod(0o644)  # the linker marks it executable, and that is for the host to say
+        targets.append(target)
+    return targets
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
+        return 2
+    if importlib.util.find_spec("ziglang") is None:
+        print(f"the C compiler is missing; install it with: {sys.executable} -m pip install ziglang", file=sys.stderr)
+        return 1
+    try:
+        for target in build(*(Path(argument) for argument in arguments)):
+            print(f"{target.stat().st_size:7,d} bytes  {target}")
+    except subprocess.CalledProcessError as error:
+        return error.returncode or 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

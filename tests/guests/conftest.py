@@ -1,0 +1,56 @@
+"""The modules that these tests run: the committed examples, the same built anew, and a probe of the SDK."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import wasmrun
+
+ROOT = Path(__file__).resolve().parents[2]
+SDK = ROOT / "guest_sdk" / "c"
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """Where the committed examples and their modules are."""
+    return SDK / "examples"
+
+
+@pytest.fixture(scope="session")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples built by build.py as a user runs it."""
+    output = tmp_path_factory.mktemp("rebuilt")
+    subprocess.run([sys.executable, str(SDK / "build.py"), str(output)], check=True)
+    return output
+
+
+@pytest.fixture(scope="session")
+def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles C the way build.py does, warnings being errors: the source, then more arguments for the compiler."""
+    command = runpy.run_path(str(SDK / "build.py"))["command"]
+
+    def compile_one(source: Path, *more: str) -> Path:
+        target = tmp_path_factory.mktemp("compiled") / f"{source.stem}.wasm"
+        subprocess.run([*command(source, target), "-I", str(SDK), *more], check=True)
+        return target
+
+    return compile_one
+
+
+@pytest.fixture(scope="session")
+def probe(compile_c: Callable[..., Path]) -> bytes:
+    """The module of probe.c."""
+    return compile_c(Path(__file__).with_name("probe.c")).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def executor() -> Iterator[wasmrun.Executor]:
+    """One executor for all guests of these tests."""
+    with wasmrun.Executor() as executor:
+        yield executor

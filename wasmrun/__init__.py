@@ -1,0 +1,88 @@
+"""Run functions compiled to WebAssembly, each event in its own sandbox.
+
+    import wasmrun
+
+    resize = wasmrun.Function("resize.wasm", memory="64MiB", timeout="2s")
+    with wasmrun.Executor() as executor:
+        executor.invoke(resize, {"width": 64})
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from wasmrun.errors import (
+        FunctionError,
+        FunctionNotFound,
+        GuestError,
+        GuestExit,
+        GuestTrap,
+        HostError,
+        InvalidAnswer,
+        InvalidEvent,
+        InvalidFunction,
+        OutOfFuel,
+        OutOfMemory,
+        PayloadTooLarge,
+        ResultTooLarge,
+        Throttled,
+        TimedOut,
+        WasmrunError,
+    )
+    from wasmrun.executor import Executor, Stats
+    from wasmrun.function import Directory, Function, Grants
+    from wasmrun.futures import Future
+    from wasmrun.invocation import Context, Log, Report, Result
+    from wasmrun.limits import Limits
+    from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.inspection import Inspection
+
+_HOMES = {
+    "wasmrun.errors": (
+        "FunctionError", "FunctionNotFound", "GuestError", "GuestExit", "GuestTrap", "HostError", "InvalidAnswer",
+        "InvalidEvent", "InvalidFunction", "OutOfFuel", "OutOfMemory", "PayloadTooLarge", "ResultTooLarge",
+        "Throttled", "TimedOut", "WasmrunError",
+    ),
+    "wasmrun.executor": ("Executor", "Stats"),
+    "wasmrun.function": ("Directory", "Function", "Grants"),
+    "wasmrun.futures": ("Future",),
+    "wasmrun.invocation": ("Context", "Log", "Report", "Result"),
+    "wasmrun.limits": ("Limits",),
+    "wasmrun.machine.compiler": ("CompileLimits",),
+    "wasmrun.machine.inspection": ("Inspection",),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", "invoke", *sorted(_HOME)]  # noqa: PLE0604  # the names are computed, and tested
+
+
+def __getattr__(name: str) -> Any:
+    # Names are found when they are first used: a program that only parses limits, or the child that
+    # compiles, does not load the engine.
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wasmrun' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+def invoke(module: Any, event: Any = {}, **settings: Any) -> Any:  # noqa: B006  # never changed
+    """Run *module* once on *event*, with an executor of its own; *settings* are those of `Function`.
+
+    Raises as `Executor.invoke` does. For more than one event, make an `Executor`.
+    """
+    from wasmrun.executor import Executor
+    from wasmrun.function import Function
+
+    function = module if isinstance(module, Function) else Function(module, **{"warm": 0, **settings})
+    with Executor(threads=1, max_sandboxes=8) as executor:
+        return executor.invoke(function, event)

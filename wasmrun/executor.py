@@ -1,0 +1,530 @@
+"""The executor: runs functions in this process, each event in a sandbox of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import time
+import uuid
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures.thread import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wasmrun.core import Core, Settings
+from wasmrun.errors import (
+    FunctionError,
+    GuestError,
+    GuestExit,
+    GuestTrap,
+    HostError,
+    PayloadTooLarge,
+    TimedOut,
+    WasmrunError,
+)
+from wasmrun.function import Function
+from wasmrun.futures import Future
+from wasmrun.invocation import Report, Result
+from wasmrun.limits import KIB, MIB
+from wasmrun.machine.abi.base import Given
+from wasmrun.machine.artifacts import default_directory
+from wasmrun.machine.compiler import CompileLimits
+from wasmrun.machine.engine import MOST_SLOTS
+from wasmrun.machine.failures import Stopped
+from wasmrun.machine.inspection import Inspection, inspect_module
+from wasmrun.machine.program import Program
+from wasmrun.machine.threads import stack_bytes
+from wasmrun.pool import PoolStats, Shelf
+from wasmrun.sandbox import Sandbox
+from wasmrun.units import format_size, parse_duration
+from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
+
+_log = logging.getLogger("wasmrun")
+
+_HOST_STACK = 256 * KIB
+"""Stack that a thread needs beside its guest's, for the host's own work."""
+
+_NESTING_STACK = 128 * KIB
+"""Stack that a host function may use before it runs another function on the same thread."""
+
+_WORKER_STACK = 2 * MIB
+_NEAR = 0.9
+
+
+class Stats(NamedTuple):
+    """Counters since the executor started: of its pool, and of invocations by the error that ended them."""
+
+    pool: PoolStats
+    failures: dict[str, int]
+
+
+class _Options(NamedTuple):
+    """What a caller may say about one event."""
+
+    timeout: float | None = None
+    tenant: str | None = None
+    request_id: str | None = None
+    client_context: Any = None
+    trace_id: str | None = None
+
+
+_DEFAULTS = _Options()
+_NO_EVENT: dict[str, Any] = {}
+
+
+class _ThreadState(threading.local):
+    """What is known of one thread: the room on its stack, and how much guests below on it may be using."""
+
+    room = -1
+    used = 0
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs functions in this process. A `concurrent.futures.Executor`, for functions instead of callables.
+
+    *threads* serve `submit`, `map` and `ainvoke`; `invoke` and `run` use the calling thread. At most
+    *max_sandboxes* are alive at once; an event that finds none free waits at most *wait* (seconds, or
+    a text such as "500ms") and is then `Throttled`. *cache_dir* holds compiled modules (by default in
+    the user's cache directory). *on_report* is called with the `Report` of every invocation that ran.
+    Sandboxes beyond a function's ``warm`` go after *idle* without an event.
+
+    Close it with `shutdown`, or by using it in ``with``. Nothing is allocated before the first use.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        max_sandboxes: int = 1_000,
+        wait: float | str | timedelta = 10.0,
+        cache_dir: str | os.PathLike[str] | None = None,
+        on_report: Callable[[Report], object] | None = None,
+        idle: float | str | timedelta = 300.0,
+        compile_limits: CompileLimits | None = None,
+    ) -> None:
+        self._threads = min(32, (os.cpu_count() or 1) + 4) if threads is None else threads
+        if self._threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        if not 1 <= max_sandboxes <= MOST_SLOTS:
+            raise ValueError(f"max_sandboxes must be from 1 to {MOST_SLOTS}, not {max_sandboxes}")
+        directory = Path(cache_dir) if cache_dir is not None else default_directory(os.environ, os.path.expanduser("~"))
+        self._settings = Settings(
+            max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits or CompileLimits()
+        )
+        self._on_report = on_report
+        self._lock = threading.Lock()
+        self._core: Core | None = None
+        self._workers: ThreadPoolExecutor | None = None
+        self._guard: InterruptGuard | None = None
+        self._main = 0
+        self._is_shut = False
+        self._state = _ThreadState()
+        self._failures: Counter[str] = Counter()
+        # Lambda's request ids are UUIDs. Random but for the last 12 digits, which count: as unique,
+        # and without asking the kernel for random bytes at every event.
+        identity = str(uuid.uuid4())
+        self._id_prefix = identity[:24]
+        self._ids = itertools.count(int(identity[24:], 16))
+
+    # What users call
+
+    def invoke(
+        self,
+        function: Function,
+        event: Any = _NO_EVENT,
+        *,
+        timeout: float | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Any:
+        """Run *function* on *event* on the calling thread; the function's value.
+
+        *timeout* may be shorter than the function's own. Raises a `FunctionError` when the function
+        failed, any other `WasmrunError` when it could not be run, and `KeyboardInterrupt` on Ctrl-C.
+        """
+        if timeout is tenant is request_id is client_context is trace_id is None:
+            options = _DEFAULTS
+        else:
+            options = _Options(timeout, tenant, request_id, client_context, trace_id)
+        return self._execute(function, event, options, None, False)
+
+    def run(
+        self,
+        function: Function,
+        event: Any = _NO_EVENT,
+        *,
+        timeout: float | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Result:
+        """As `invoke`, but a `FunctionError` is part of the `Result`, beside the report and the logs."""
+        options = _Options(timeout, tenant, request_id, client_context, trace_id)
+        return self._execute(function, event, options, None, True)  # type: ignore[no-any-return]  # a Result
+
+    def submit(  # type: ignore[override]  # functions in place of callables
+        self,
+        function: Function,
+        event: Any = _NO_EVENT,
+        /,
+        *,
+        timeout: float | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Future[Any]:
+        """Run *function* on *event* on one of the executor's threads; a `Future` of its value."""
+        _check_function(function)
+        options = _Options(timeout, tenant, request_id, client_context, trace_id)
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._is_shut:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if self._workers is None:
+                self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
+            with _worker_stack():
+                inner = self._workers.submit(self._work, future, function, event, options)
+        # Only cancelled where shutdown was told to cancel what had not begun.
+        inner.add_done_callback(lambda inner: inner.cancelled() and _cancel_pending(future))
+        return future
+
+    async def ainvoke(self, function: Function, event: Any = _NO_EVENT, **options: Any) -> Any:
+        """As `invoke`, from asyncio: on one of the executor's threads. Cancelling the task stops the guest."""
+        return await asyncio.wrap_future(self.submit(function, event, **options))
+
+    def prewarm(self, function: Function) -> int:
+        """Load *function* and fill its pool now; the number of sandboxes that are ready. Raises as `invoke`."""
+        shelf = self._shelf(function)
+        pool = self._open().pool
+        pool.fill(shelf, function.warm)
+        return len(shelf.ready)
+
+    def unload(self, function: Function) -> bool:
+        """Forget *function* and free its sandboxes and its code; False where events of it run."""
+        return self._open().unload(function)
+
+    def inspect(self, function: Function) -> Inspection:
+        """What *function*'s module is, imports and exports; whether it could run, and why not."""
+        core = self._open()
+        module = core.load_module(function)
+        try:
+            return inspect_module(function, module)
+        finally:
+            module.close()
+
+    def stats(self) -> Stats:
+        """Counters of pool and invocations. An executor that was not used yet has none above 0."""
+        core = self._core
+        pool = core.pool.stats() if core is not None else PoolStats(*([0] * 11), functions={})
+        return Stats(pool, dict(self._failures))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the executor, as the standard library promises it: what was submitted still runs, nothing new does.
+
+        With *cancel_futures*, what has not begun is cancelled. Without *wait*, everything is freed in
+        the background when the last invocation has ended.
+        """
+        with self._lock:
+            self._is_shut = True
+            workers, core, guard = self._workers, self._core, self._guard
+            self._guard = None
+        if guard is not None:
+            guard.leave()
+        if workers is not None:
+            workers.shutdown(wait=wait, cancel_futures=cancel_futures)
+        if core is None:
+            return
+        if wait:
+            core.close()
+        else:
+            threading.Thread(target=_close_later, args=(workers, core), name="wasmrun-closer", daemon=True).start()
+
+    async def __aenter__(self) -> Executor:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await asyncio.to_thread(self.shutdown)
+
+    def __del__(self) -> None:
+        core = getattr(self, "_core", None)
+        if core is not None and not self._is_shut:
+            warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
+            self.shutdown(wait=False)
+
+    # One invocation
+
+    def _execute(self, function: Function, event: Any, options: _Options, watch: Watch | None, keep: bool) -> Any:
+        """The life of one event. With *keep* the answer is a `Result`, else the value."""
+        core = self._core
+        if core is None or self._is_shut or core.pid != os.getpid():
+            core = self._usable(watch)
+        shelf = core.shelves.get(function)
+        if shelf is None:
+            shelf = self._shelf(function)
+        program = shelf.program
+        guest_stack = function.stack
+        state = self._state
+        if state.used + guest_stack + _HOST_STACK > state.room:
+            self._check_stack(guest_stack)
+        previous: Sandbox | None = None
+        if watch is None and threading.get_ident() == self._main and self._guard is not None:
+            watch = self._guard.watch
+            previous = watch.current
+        before = time.monotonic_ns()
+        pool = core.pool
+        sandbox = pool.acquire(shelf, options.tenant)
+        waited = time.monotonic_ns() - before
+        start = "reused" if sandbox is not None and sandbox.is_used else "cold" if sandbox is None else "warm"
+        if not program.engine.ticker.is_running:
+            pool.start_clock(program.engine)
+        payload = b""
+        request_id = options.request_id
+        if program.has_imports:
+            state.used += guest_stack + _NESTING_STACK
+        try:
+            if request_id is None and (keep or program.abi.needs_context or self._on_report is not None):
+                request_id = self._new_id()
+            timeout_ns = program.timeout_ns
+            if options.timeout is not None:
+                timeout_ns = min(timeout_ns, int(parse_duration(options.timeout) * 1e9))
+            given = None
+            if program.abi.needs_context:
+                deadline_ms = (time.time_ns() + timeout_ns) // 1_000_000
+                given = Given(request_id or "", deadline_ms, options.client_context, options.tenant, options.trace_id)
+            payload = program.abi.encode(event, given)
+            if len(payload) > function.event_bytes:
+                raise PayloadTooLarge(
+                    f"the event has {format_size(len(payload))}, more than the function's limit of "
+                    f"{format_size(function.event_bytes)}; send less, or raise `event_bytes`"
+                )
+            if sandbox is None:
+                sandbox = Sandbox(program)
+                if watch is not None:
+                    watch.see(sandbox)
+                sandbox.prepare()
+            elif watch is not None:
+                watch.see(sandbox)
+            sandbox.tenant = options.tenant
+            value = sandbox.run(payload, timeout_ns)
+            if watch is not None and watch.reason is not None:
+                raise Stopped(watch.reason)
+            if keep or self._on_report is not None:
+                return self._finish(program, sandbox, value, None, keep, start, waited, request_id, len(payload))
+            return value
+        except FunctionError as error:
+            failed: WasmrunError = error
+            if sandbox is not None and sandbox.host_failure is not None:
+                if isinstance(error, (GuestError, GuestExit, GuestTrap)):
+                    failed = sandbox.host_failure
+            self._failures[type(failed).__name__] += 1
+            result = self._finish(
+                program, sandbox, None, error, keep, start, waited, request_id or self._new_id(), len(payload)
+            )
+            if failed is not error:
+                raise failed from failed.__cause__
+            if keep:
+                return result
+            raise
+        except Stopped as stopped:
+            if stopped.reason == "interrupted":
+                raise KeyboardInterrupt from None
+            raise concurrent.futures.CancelledError from None
+        except WasmrunError as error:
+            self._failures[type(error).__name__] += 1
+            raise
+        finally:
+            if watch is not None:
+                watch.current = previous
+                if watch.reason == "interrupted":
+                    watch.reason = None
+            if program.has_imports:
+                state.used -= guest_stack + _NESTING_STACK
+            self._give_back(core, shelf, sandbox)
+
+    def _finish(
+        self,
+        program: Program,
+        sandbox: Sandbox | None,
+        value: Any,
+        error: FunctionError | None,
+        keep: bool,
+        start: str,
+        waited: int,
+        request_id: str,
+        event_bytes: int,
+    ) -> Any:
+        """Make the report of an invocation that ran, and give it to whoever wants it."""
+        assert sandbox is not None  # what ran had a sandbox
+        logs, log_bytes = sandbox.take_logs()
+        report = _report(program, sandbox, error, start, waited, request_id, event_bytes, log_bytes)
+        if error is not None:
+            error.report, error.logs = report, logs
+            if report.memory_near_limit and isinstance(error, (GuestError, GuestTrap, GuestExit)):
+                limit = format_size(report.memory_limit_bytes)
+                error.args = (f"{error.message} (its memory is near its limit of {limit})",)
+        if self._on_report is not None:
+            try:
+                self._on_report(report)
+            except Exception:
+                _log.exception("on_report failed for request %s", request_id)
+        return Result(value, error, report, logs) if keep else value
+
+    def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox | None) -> None:
+        """Return the sandbox, or the place for one, and let the keeper know."""
+        pool = core.pool
+        if sandbox is None:
+            pool.forfeit(shelf)
+        else:
+            reusable = not sandbox.has_failed and (not sandbox.is_used or shelf.function.reuse) and sandbox.is_ready
+            if reusable and sandbox.is_used:
+                reusable = shelf.program.abi.can_reuse and sandbox.clean_up()
+            pool.release(shelf, sandbox, reusable=reusable)
+        if not core.keeper.is_awake:
+            core.keeper.wake()
+
+    # Setting up
+
+    def _usable(self, watch: Watch | None) -> Core:
+        """The core, made at the first use; an error where the executor cannot be used any more."""
+        core = self._core
+        if core is not None and core.pid != os.getpid():
+            raise HostError(
+                "this Executor was used before the process forked, and its sandboxes stayed with the parent; "
+                "make a new Executor in the child"
+            )
+        if self._is_shut and (watch is None or core is None):
+            raise RuntimeError("the executor was shut down")
+        return self._open() if core is None else core
+
+    def _open(self) -> Core:
+        with self._lock:
+            core = self._core
+            if core is None:
+                core = self._core = Core(self._settings)
+                # The interpreter goes away under guests that run on daemon threads, and under timers.
+                weakref.finalize(self, core.close, at_exit=True)
+        if self._guard is None and threading.current_thread() is threading.main_thread():
+            self._guard = guard_interrupts()
+            self._main = threading.get_ident()
+        return core
+
+    def _shelf(self, function: Function) -> Shelf:
+        _check_function(function)
+        core = self._usable(None) if self._core is None or self._core.pid != os.getpid() else self._core
+        shelf = core.shelves.get(function) or core.shelf(function)
+        if function.warm and not core.keeper.is_awake:
+            core.keeper.wake()
+        return shelf
+
+    def _check_stack(self, guest_stack: int) -> None:
+        state = self._state
+        if state.room < 0:
+            state.room = stack_bytes()
+        if state.used + guest_stack + _HOST_STACK <= state.room:
+            return
+        if state.used:
+            raise HostError(
+                "functions are nested too deep on this thread: a host function may run another function, but every one "
+                "of them needs room on the same stack; run it on the executor's threads (submit)"
+            )
+        raise HostError(
+            f"this thread's stack has {format_size(state.room)}; a function with a stack of {format_size(guest_stack)} "
+            f"needs {format_size(guest_stack + _HOST_STACK)}: run it on the executor's threads (submit), or give the "
+            "thread more with threading.stack_size"
+        )
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}{next(self._ids) & 0xFFFFFFFFFFFF:012x}"
+
+    def _work(self, future: Future[Any], function: Function, event: Any, options: _Options) -> None:
+        """What a worker thread does with one submitted event."""
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            value, error = self._execute(function, event, options, future.watch, False), None
+        except BaseException as raised:
+            value, error = None, raised
+        future.settle(value, error)
+
+
+def _report(
+    program: Program,
+    sandbox: Sandbox,
+    error: FunctionError | None,
+    start: str,
+    waited: int,
+    request_id: str,
+    event_bytes: int,
+    log_bytes: int,
+) -> Report:
+    function = program.function
+    memory = sandbox.current_memory_bytes()
+    return Report(
+        request_id=request_id,
+        function=function.label,
+        version=str(function.version),
+        abi=program.abi.name,
+        start=start,
+        status="success" if error is None else type(error).__name__,
+        duration=sandbox.run_ns / 1e9,
+        init_duration=sandbox.prepare_ns / 1e9 if start == "cold" else None,
+        pool_wait=waited / 1e9,
+        fuel_used=sandbox.fuel_used() if function.is_metered else None,
+        fuel_exact=error is None or _fuel_is_exact(error),
+        memory_bytes=memory,
+        memory_limit_bytes=function.memory,
+        memory_near_limit=memory >= function.memory * _NEAR,
+        event_bytes=event_bytes,
+        result_bytes=sandbox.result_bytes,
+        log_bytes=log_bytes,
+    )
+
+
+def _fuel_is_exact(error: FunctionError) -> bool:
+    """Whether the engine had written the fuel down: it keeps it in a register while a guest computes."""
+    if isinstance(error, GuestTrap):
+        return error.kind in ("unreachable", "abort", "host call")
+    return not isinstance(error, TimedOut)
+
+
+def _check_function(function: object) -> None:
+    if not isinstance(function, Function):
+        raise TypeError(f"a wasmrun.Function is needed, not {type(function).__name__}; write Function({function!r})")
+
+
+def _cancel_pending(future: Future[Any]) -> None:
+    future.cancel()
+    future.set_running_or_notify_cancel()
+
+
+def _close_later(workers: ThreadPoolExecutor | None, core: Core) -> None:
+    if workers is not None:
+        workers.shutdown(wait=True)
+    core.close()
+
+
+@contextlib.contextmanager
+def _worker_stack() -> Iterator[None]:
+    """Threads started in here have room for a guest, whatever the program chose for its own threads."""
+    chosen = threading.stack_size()
+    if not 0 < chosen < _WORKER_STACK:
+        yield
+        return
+    threading.stack_size(_WORKER_STACK)
+    try:
+        yield
+    finally:
+        threading.stack_size(chosen)

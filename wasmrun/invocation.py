@@ -1,0 +1,111 @@
+"""Invocation: what a guest is told about one event, and what one event did and cost."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from wasmrun.errors import FunctionError
+from wasmrun.units import format_size
+
+LEVELS = ("trace", "debug", "info", "warn", "error")
+"""Names of the log levels 0 to 4 of the guest ABI."""
+
+
+class Log(NamedTuple):
+    """One line that a guest logged: its level's name, and the text as the guest gave it.
+
+    Escape it with `wasmrun.errors.printable` before it goes to a terminal.
+    """
+
+    level: str
+    message: str
+
+
+class Context(NamedTuple):
+    """What a guest is told about the event it handles, in the words of Lambda's context object.
+
+    ``deadline_ms`` is a Unix time in milliseconds. The last three are given where the caller gave them.
+    """
+
+    request_id: str
+    function: str
+    version: str
+    deadline_ms: int
+    memory_limit_bytes: int
+    fuel_limit: int
+    client_context: Any = None
+    tenant_id: str | None = None
+    trace_id: str | None = None
+
+    def as_map(self) -> dict[str, Any]:
+        """The map that crosses the ABI: without the optional keys that were not given."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
+
+
+class Report(NamedTuple):
+    """The one record of an invocation: logs, metrics, headers and the command line print this.
+
+    Durations in seconds, sizes in bytes. ``start`` is "cold", "warm", "snapshot" or "reused".
+    ``status`` is "success" or the name of the error's class. ``duration`` is the time the guest had
+    the event; ``init_duration`` what preparing cost on the event's path (None when it did not);
+    ``pool_wait`` the wait for a sandbox. ``memory_bytes`` is the peak: linear memory never shrinks.
+    ``fuel_used`` is a lower bound where ``fuel_exact`` is False, and None without metering.
+    """
+
+    request_id: str
+    function: str
+    version: str
+    abi: str
+    start: str
+    status: str
+    duration: float
+    init_duration: float | None
+    pool_wait: float
+    fuel_used: int | None
+    fuel_exact: bool
+    memory_bytes: int
+    memory_limit_bytes: int
+    memory_near_limit: bool
+    event_bytes: int
+    result_bytes: int
+    log_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as a JSON object."""
+        return self._asdict()
+
+    def __str__(self) -> str:
+        """Lambda's REPORT line, with this record's own fields added to it."""
+        ms = self.duration * 1e3
+        parts = [
+            f"REPORT RequestId: {self.request_id}",
+            f"Duration: {ms:.3f} ms",
+            f"Billed Duration: {max(1, -(-int(ms * 1000) // 1000))} ms",
+            f"Memory Size: {self.memory_limit_bytes // 2**20} MB",
+            f"Max Memory Used: {-(-self.memory_bytes // 2**20)} MB",
+        ]
+        if self.init_duration is not None:
+            parts.append(f"Init Duration: {self.init_duration * 1e3:.3f} ms")
+        parts += [f"Status: {self.status}", f"Start: {self.start}"]
+        if self.fuel_used is not None:
+            parts.append(f"Fuel: {'' if self.fuel_exact else '>='}{self.fuel_used}")
+        parts += [f"Event: {format_size(self.event_bytes)}", f"Result: {format_size(self.result_bytes)}"]
+        if self.pool_wait:
+            parts.append(f"Wait: {self.pool_wait * 1e3:.3f} ms")
+        if self.memory_near_limit:
+            parts.append("Memory: near its limit")
+        return "\t".join(parts)
+
+
+class Result(NamedTuple):
+    """How one invocation ended: ``value``, or ``error`` with ``value`` None; never both."""
+
+    value: Any
+    error: FunctionError | None
+    report: Report
+    logs: tuple[Log, ...]
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the function answered."""
+        return self.error is None

@@ -1,0 +1,100 @@
+"""The command ABI: a WASI preview 1 program, JSON on its standard input and its standard output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from wasmrun.errors import GuestExit, InvalidAnswer, InvalidEvent, InvalidFunction, ResultTooLarge
+from wasmrun.jsontext import from_json, to_json
+from wasmrun.machine import wasi
+from wasmrun.machine.abi.base import Given
+from wasmrun.machine.instance import ENTRY
+from wasmrun.units import format_size
+
+if TYPE_CHECKING:
+    from wasmrun.function import Function
+    from wasmrun.machine.instance import Instance
+    from wasmrun.machine.module import Module
+
+
+class Command:
+    """The command ABI for one function. An instance runs once; it is prepared but for its WASI."""
+
+    name: ClassVar[str] = "command"
+    needs_context = False
+    wasi_at_event = True
+    can_reuse = False
+
+    def __init__(self, function: Function, module: Module) -> None:
+        self.entry = function.entry or "_start"
+        found = module.exports.get(self.entry)
+        if found is None or (found.kind, found.params, found.results) != ("function", (), ()):
+            what = "is missing" if found is None else f"must be () -> (), not {found}"
+            raise InvalidFunction(f"the export {self.entry!r} {what}")
+        self.is_raw = function.raw
+        self._function = function
+        self._args = (function.label, *function.args)
+        self._has_memory = module.exports.get("memory") is not None
+
+    def encode(self, event: Any, given: Given | None) -> bytes:
+        """The event as JSON; bytes as they stand."""
+        if isinstance(event, bytes):
+            return event
+        if self.is_raw and event == {}:
+            return b""
+        if self.is_raw:
+            raise InvalidEvent(f"a raw command takes bytes, not {type(event).__name__}")
+        try:
+            return to_json(event).encode()
+        except ValueError as error:
+            raise InvalidEvent(f"the event cannot be written as JSON: {error}") from None
+
+    def prepare(self, instance: Instance) -> None:
+        """Find the memory and the entry; the program itself starts with its event."""
+        if self._has_memory:
+            instance.find_memory()
+        instance.export(self.entry.encode(), ENTRY)
+
+    def call(self, instance: Instance, payload: bytes) -> bytes:
+        """Run the program on *payload*; what it wrote to standard output."""
+        function = self._function
+        output = instance.output = wasi.Output(function.result_bytes)
+        wasi.configure(
+            instance,
+            instance.program.streams,
+            args=self._args,
+            env=function.env,
+            dirs=function.dirs,
+            stdin=payload,
+        )
+        try:
+            instance.call(ENTRY, 0)
+        except GuestExit as exit:
+            if exit.status != 0:
+                raise
+        if output.is_over:
+            raise ResultTooLarge(
+                f"the program wrote more than its limit of {format_size(output.limit)}; "
+                "write less, or raise `result_bytes`"
+            )
+        return bytes(output.data)
+
+    def decode(self, answer: bytes) -> Any:
+        """The JSON that the program wrote, else its text; None where it wrote nothing."""
+        if self.is_raw:
+            return answer
+        try:
+            text = answer.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidAnswer(
+                f"the program's output is not UTF-8: {error}; take it as bytes with raw=True (--raw)"
+            ) from None
+        if not text.strip():
+            return None
+        try:
+            return from_json(text)
+        except ValueError:
+            return text
+
+    def release(self, instance: Instance) -> None:
+        """A program that has ended does not start again."""

@@ -1,0 +1,278 @@
+"""The native ABI, version 1: memory, `wasmrun_alloc`, and handlers of ``(ptr, len) -> ptr << 32 | len``."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgpack
+
+from wasmrun.errors import (
+    GuestError,
+    InvalidAnswer,
+    InvalidEvent,
+    InvalidFunction,
+    OutOfMemory,
+    ResultTooLarge,
+    printable,
+)
+from wasmrun.machine import capi
+from wasmrun.machine.abi.base import Given
+from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
+from wasmrun.machine.failures import failure
+from wasmrun.units import format_size
+
+if TYPE_CHECKING:
+    from wasmrun.function import Function
+    from wasmrun.machine.instance import Instance
+    from wasmrun.machine.module import ExternType, Module
+
+HANDLER = (("i32", "i32"), ("i64",))
+_SIGNATURES = {
+    "wasmrun_alloc": (("i32",), ("i32",)),
+    "wasmrun_free": (("i32", "i32"), ()),
+    "wasmrun_init": ((), ()),
+    "_initialize": ((), ()),
+}
+_MASK32 = 0xFFFFFFFF
+_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+
+
+class _Extension(ValueError):
+    pass
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise _Extension(f"extension type {code}")
+
+
+_unpack = functools.partial(msgpack.unpackb, ext_hook=_refuse_extension)
+
+
+class Native:
+    """The native ABI for one function. Raises `InvalidFunction` for a module that cannot serve it."""
+
+    name: ClassVar[str] = "native"
+    wasi_at_event = False
+    can_reuse = True
+
+    def __init__(self, function: Function, module: Module) -> None:
+        self.entry = _choose_entry(function, module.exports)
+        self.is_raw = self.entry.endswith("_raw")
+        self.needs_context = not self.is_raw
+        self._entry_name = self.entry.encode()
+        for name, (params, results) in _SIGNATURES.items():
+            found = module.exports.get(name)
+            if found is None and name == "wasmrun_alloc":
+                raise InvalidFunction("the export 'wasmrun_alloc' is missing; it must be (i32) -> i32")
+            if found is not None and (found.kind, found.params, found.results) != ("function", params, results):
+                raise InvalidFunction(f"the export {name!r} must be {_signature(params, results)}, not {found}")
+        memory = module.exports.get("memory")
+        if memory is None or memory.kind != "memory":
+            what = "is missing" if memory is None else f"is not a memory but a {memory.kind}"
+            raise InvalidFunction(f"the export 'memory' {what}")
+        self._has_free = "wasmrun_free" in module.exports
+        self._start_up = [name.encode() for name in ("_initialize", "wasmrun_init") if name in module.exports]
+        self._result_bytes = function.result_bytes
+        self._event_bytes = function.event_bytes
+        self._function = function
+        # The context map, but for what differs from event to event: its first four entries and the
+        # key of the fifth, and the key of the sixth.
+        pack = msgpack.packb
+        self._head = b"\x86" + b"".join(
+            pack(item)
+            for item in (
+                *("function", function.label, "version", function.version),
+                *("memory_limit_bytes", function.memory, "fuel_limit", function.fuel_limit, "request_id"),
+            )
+        )
+        self._middle = pack("deadline_ms") + b"\xcf"
+
+    def encode(self, event: Any, given: Given | None) -> bytes:
+        """MessagePack of ``[event, context]``, or the bytes of a raw event."""
+        if given is None:
+            if isinstance(event, bytes):
+                return event
+            if isinstance(event, (bytearray, memoryview)):
+                return bytes(event)
+            if event == {}:
+                return b""
+            raise InvalidEvent(f"{self.entry} takes bytes, not {type(event).__name__}; pass bytes, or name another entry")
+        try:
+            packed = msgpack.packb(event)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidEvent(f"the event cannot be encoded as MessagePack: {error}") from None
+        request_id = given.request_id.encode()
+        length = len(request_id)
+        if length > 255 or given[2:] != (None, None, None):
+            return b"\x92" + packed + self._full_context(given)
+        head = bytes((0xA0 | length,)) if length < 32 else bytes((0xD9, length))
+        return b"".join(
+            (b"\x92", packed, self._head, head, request_id, self._middle, given.deadline_ms.to_bytes(8, "big"))
+        )
+
+    def _full_context(self, given: Given) -> bytes:
+        function = self._function
+        context: dict[str, Any] = {
+            "request_id": given.request_id,
+            "function": function.label,
+            "version": function.version,
+            "deadline_ms": given.deadline_ms,
+            "memory_limit_bytes": function.memory,
+            "fuel_limit": function.fuel_limit,
+        }
+        optional = {
+            "client_context": given.client_context,
+            "tenant_id": given.tenant,
+            "trace_id": given.trace_id,
+        }
+        context.update((key, value) for key, value in optional.items() if value is not None)
+        try:
+            return msgpack.packb(context)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidEvent(f"the client context cannot be encoded as MessagePack: {error}") from None
+
+    def prepare(self, instance: Instance) -> None:
+        """Find the handles, then run ``_initialize`` and ``wasmrun_init``."""
+        instance.find_memory()
+        for name in self._start_up:
+            instance.call_named(name)
+        instance.export(b"wasmrun_alloc", ALLOC)
+        instance.export(self._entry_name, ENTRY)
+        if self._has_free:
+            instance.export(b"wasmrun_free", FREE)
+        # Start-up may have made the memory larger.
+        instance.current_memory_bytes()
+
+    def call(self, instance: Instance, payload: bytes) -> bytes:
+        """Copy the event in, call the handler, copy the answer out: the hot path, written out flat."""
+        words = instance.words
+        record = instance.record
+        address = instance.address
+        context = instance.context
+        values = instance.values
+        length = len(payload)
+        pointer = 0
+        if length:
+            words[record + VALUES] = length
+            error = capi.call(context, address + ALLOC * 8, values, 1, address + TRAP * 8)
+            if error or words[record + TRAP]:
+                raise failure(instance, error or 0)
+            pointer = words[record + VALUES] & _MASK32
+            if not pointer:
+                raise OutOfMemory(f"the function has no memory for an event of {length} bytes (wasmrun_alloc answered 0)")
+            if pointer + length > instance.memory_bytes and not instance.holds(pointer, length):
+                raise InvalidAnswer(
+                    f"wasmrun_alloc answered {pointer} for {length} bytes; the function's memory has "
+                    f"{instance.memory_bytes}"
+                )
+            copy_in(instance.memory_base + pointer, payload, length)
+        words[record + VALUES] = pointer
+        words[record + VALUES + 2] = length
+        error = capi.call(context, address + ENTRY * 8, values, 2, address + TRAP * 8)
+        if error or words[record + TRAP]:
+            raise failure(instance, error or 0)
+        packed = words[record + VALUES]
+        pointer = packed >> 32
+        length = packed & _MASK32
+        if pointer + length > instance.memory_bytes and not instance.holds(pointer, length):
+            raise InvalidAnswer(
+                f"the function answered {length} bytes at {pointer}, which are not in its memory of "
+                f"{instance.memory_bytes} bytes"
+            )
+        if length > self._result_bytes:
+            raise ResultTooLarge(
+                f"the function answered {format_size(length)}, more than its limit of "
+                f"{format_size(self._result_bytes)}; answer less, or raise `result_bytes`"
+            )
+        if not pointer and length:
+            raise InvalidAnswer(f"the function answered {length} bytes at a null pointer")
+        return copy_out(instance.memory_base + pointer, length)  # type: ignore[no-any-return]  # a py_object
+
+    def decode(self, answer: bytes) -> Any:
+        """The value of ``[0, value]``, or the bytes of a raw answer; ``[1, error]`` is raised."""
+        if self.is_raw:
+            return answer
+        try:
+            envelope = _unpack(answer)
+        except Exception as error:
+            if not answer:
+                raise InvalidAnswer("the function answered nothing; an answer is MessagePack [0, value] or [1, error]") from None
+            raise InvalidAnswer(f"the answer is not MessagePack that can be read: {_reason(error)}") from None
+        if type(envelope) is not list or len(envelope) != 2 or type(envelope[0]) is not int or envelope[0] not in (0, 1):
+            raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
+        if any(mark in answer for mark in _TIMESTAMPS) and _has_timestamp(envelope):
+            raise InvalidAnswer("the answer is not MessagePack that can be read: extension type -1")
+        if envelope[0] == 0:
+            return envelope[1]
+        raise _reported(envelope[1])
+
+    def release(self, instance: Instance) -> None:
+        """Call ``wasmrun_free`` for the answer; the values that named it are still in the record."""
+        if self._has_free:
+            at = instance.record + VALUES
+            packed = instance.words[at]
+            instance.words[at] = packed >> 32
+            instance.words[at + 2] = packed & _MASK32
+            instance.call(FREE, 2)
+
+
+def _choose_entry(function: Function, exports: dict[str, ExternType]) -> str:
+    handlers = [name for name, type_ in exports.items() if _is_handler(type_)]
+    wanted = function.entry
+    if wanted is None:
+        usual = ("wasmrun_handle_raw", "wasmrun_handle") if function.raw else ("wasmrun_handle", "wasmrun_handle_raw")
+        wanted = next((name for name in usual if name in exports), None)
+    if wanted is None:
+        found = f"; it exports {_names(handlers)}: name one with --entry" if handlers else ""
+        raise InvalidFunction(f"the export 'wasmrun_handle' is missing (or 'wasmrun_handle_raw'){found}")
+    if wanted not in exports:
+        raise InvalidFunction(f"the export {printable(wanted)!r} is missing; handlers are {_names(handlers)}")
+    if not _is_handler(exports[wanted]):
+        raise InvalidFunction(
+            f"the export {printable(wanted)!r} must be {_signature(*HANDLER)}, not {exports[wanted]}"
+        )
+    return wanted
+
+
+def _is_handler(type_: ExternType) -> bool:
+    return (type_.kind, type_.params, type_.results) == ("function", *HANDLER)
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(printable(name, 60) for name in names[:10]) or "none"
+
+
+def _signature(params: tuple[str, ...], results: tuple[str, ...]) -> str:
+    return f"({', '.join(params)}) -> {results[0] if results else '()'}"
+
+
+def _reason(error: Exception) -> str:
+    text = printable(str(error), 120)
+    return text if isinstance(error, _Extension) or not text else f"{type(error).__name__}: {text}"
+
+
+def _has_timestamp(value: Any) -> bool:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, msgpack.Timestamp):
+            return True
+        if isinstance(item, list):
+            pending += item
+        elif isinstance(item, dict):
+            pending += item.values()
+    return False
+
+
+def _reported(error: Any) -> Exception:
+    """The exception for what the function reported about itself."""
+    if not isinstance(error, dict):
+        raise InvalidAnswer('the error in the answer is not a map {"type", "message", "stack"}')
+    kind, message, stack = error.get("type", "Error"), error.get("message", ""), error.get("stack", [])
+    stack = [stack] if isinstance(stack, str) else stack
+    if not isinstance(kind, str) or not isinstance(message, str) or not isinstance(stack, (list, type(None))):
+        raise InvalidAnswer('in the error of the answer "type" and "message" must be strings, and "stack" a list')
+    lines = [line for line in stack or [] if isinstance(line, str)]
+    cls = OutOfMemory if kind == "OutOfMemory" else GuestError
+    return cls(message or kind, type=kind, stack=lines)

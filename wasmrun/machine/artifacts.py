@@ -1,0 +1,221 @@
+"""The artifact cache: compiled modules on disk, authenticated before they are loaded.
+
+An artifact is native code: whoever can change one owns the process that loads it, and one flipped
+bit is accepted by the engine 137 times in 150. So the directory is private, and every file in it has
+a tag, a digest keyed with a secret that only this directory holds. What does not match its tag is
+removed and compiled again, never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wasmrun.machine.wasmfile import Facts
+
+_log = logging.getLogger("wasmrun.artifacts")
+
+_KEY_BYTES = 32
+_CODE = ".cwasm"
+_TAG = ".tag"
+
+
+class CacheUnusable(Exception):
+    """The directory cannot hold artifacts; the text says why, and what to do."""
+
+
+class Entry(NamedTuple):
+    """One artifact in the cache: its key, the name of the function it was made for, bytes, Unix time."""
+
+    key: str
+    name: str
+    module_bytes: int
+    artifact_bytes: int
+    created: float
+
+
+def default_directory(environ: dict[str, str] | os._Environ[str], home: str) -> Path:
+    """The user's cache directory for wasmrun, after the XDG base directories."""
+    base = environ.get("XDG_CACHE_HOME")
+    return Path(base if base and os.path.isabs(base) else os.path.join(home, ".cache"), "wasmrun")
+
+
+class ArtifactCache:
+    """A directory of artifacts. Any number of processes may share it.
+
+    Raises `CacheUnusable` when the directory cannot be made, belongs to somebody else, or is open to others.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_private()
+            self._secret = self._read_secret()
+        except OSError as error:
+            raise CacheUnusable(
+                f"the cache directory {self.directory} cannot be used: {error.strerror or error}; "
+                "modules are compiled anew each time; pass cache_dir= or set XDG_CACHE_HOME to a directory of yours"
+            ) from error
+        self._checked: dict[str, tuple[int, ...]] = {}
+
+    def _check_private(self) -> None:
+        status = os.stat(self.directory)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(0, f"it belongs to user {status.st_uid}, not to this one ({os.geteuid()})")
+        if status.st_mode & 0o022:
+            raise PermissionError(0, f"others may write to it (mode {stat.S_IMODE(status.st_mode):o}); run chmod 700 on it")
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(0, "it is not writable")
+
+    def _read_secret(self) -> bytes:
+        path = self.directory / "secret"
+        for _ in range(2):
+            try:
+                secret = path.read_bytes()
+                if len(secret) == _KEY_BYTES:
+                    return secret
+                # A torn write cannot happen, an edit can: no tag in this directory is worth anything then.
+                path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                pass
+            handle, temporary = tempfile.mkstemp(dir=self.directory)
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(_KEY_BYTES))
+            try:
+                os.link(temporary, path)  # fails where another process was first: its secret counts
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(temporary)
+        return path.read_bytes()
+
+    def open(self, key: str) -> tuple[int, Facts] | None:
+        """A descriptor of the artifact *key*, checked against its tag, and its facts; None where there is none.
+
+        Load through the descriptor: another file may have the name by then. The caller closes it.
+        """
+        try:
+            tag = self._open_tag(key)
+            descriptor = os.open(self.directory / (key + _CODE), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            if tag is not None and self._matches(descriptor, key, tag):
+                return descriptor, Facts(**tag["facts"])
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        _log.warning("artifact %s does not match its tag and is compiled again", key)
+        self._remove(key)
+        return None
+
+    def _matches(self, descriptor: int, key: str, tag: dict[str, Any]) -> bool:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            return False
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self._checked.get(key) == identity:
+            return True
+        digest = hashlib.blake2b(key=self._secret, digest_size=32)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        if not hmac.compare_digest(digest.hexdigest(), str(tag["digest"])):
+            return False
+        self._checked[key] = identity
+        return True
+
+    def store(self, key: str, name: str, module_bytes: int, facts: Facts, artifact: bytes) -> bool:
+        """Keep *artifact* under *key*; False, with a warning logged, where the disk refuses."""
+        digest = hashlib.blake2b(artifact, key=self._secret, digest_size=32).hexdigest()
+        tag = {
+            "facts": facts._asdict(),
+            "name": name,
+            "module_bytes": module_bytes,
+            "artifact_bytes": len(artifact),
+            "created": time.time(),
+            "digest": digest,
+        }
+        try:
+            self._write(key + _CODE, artifact)
+            self._write_tag(key, tag)
+        except OSError as error:
+            _log.warning("artifact %s cannot be stored in %s: %s", key, self.directory, error.strerror or error)
+            return False
+        return True
+
+    def recall(self, name: str) -> str | None:
+        """The text that was remembered under *name*."""
+        try:
+            tag = self._open_tag(name)
+        except OSError:
+            return None
+        return None if tag is None else str(tag["text"])
+
+    def remember(self, name: str, text: str) -> None:
+        """Keep a short text, authenticated as artifacts are. A disk that refuses is no error: it can be had again."""
+        try:
+            self._write_tag(name, {"text": text})
+        except OSError as error:
+            _log.debug("%s cannot be stored: %s", name, error)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every artifact with a valid tag, in the order of their keys."""
+        for path in sorted(self.directory.glob("*" + _CODE)):
+            try:
+                tag = self._open_tag(path.stem)
+            except OSError:
+                continue
+            if tag is not None:
+                yield Entry(path.stem, tag["name"], tag["module_bytes"], tag["artifact_bytes"], tag["created"])
+
+    def clear(self) -> tuple[int, int]:
+        """Remove everything but the secret; the number of artifacts and of bytes removed."""
+        count = size = 0
+        for path in self.directory.iterdir():
+            if path.name == "secret" or not path.is_file():
+                continue
+            if path.suffix == _CODE:
+                count += 1
+            size += path.stat().st_size
+            path.unlink(missing_ok=True)
+        return count, size
+
+    def _open_tag(self, name: str) -> dict[str, Any] | None:
+        mac, _, line = (self.directory / (name + _TAG)).read_bytes().partition(b"\n")
+        if not hmac.compare_digest(mac, self._mac(name, line)):
+            return None
+        return json.loads(line)  # type: ignore[no-any-return]  # written by _write_tag
+
+    def _write_tag(self, name: str, tag: dict[str, Any]) -> None:
+        line = json.dumps(tag).encode()
+        self._write(name + _TAG, self._mac(name, line) + b"\n" + line)
+
+    def _mac(self, name: str, line: bytes) -> bytes:
+        # The name is part of it: a valid tag must not serve under another key.
+        return hashlib.blake2b(name.encode() + b"\n" + line, key=self._secret, digest_size=32).hexdigest().encode()
+
+    def _write(self, name: str, data: bytes) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, self.directory / name)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _remove(self, key: str) -> None:
+        for suffix in (_CODE, _TAG):
+            (self.directory / (key + suffix)).unlink(missing_ok=True)

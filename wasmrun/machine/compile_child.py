@@ -1,0 +1,76 @@
+"""The child in which modules are compiled: a program of its own, bounded by the kernel.
+
+Run as ``python -I -S compile_child.py JOB`` with the module on standard input. Standard output gets
+one line of JSON, ``{"facts": …}`` and then the artifact, or ``{"error": …}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+
+
+def _bound(job: dict[str, int]) -> None:
+    """Bound this process. Before anything else: the module is hostile until proven otherwise."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for what, number in (
+        (resource.RLIMIT_CPU, job["cpu_seconds"]),
+        (resource.RLIMIT_AS, job["address_space"]),
+        (resource.RLIMIT_FSIZE, job["address_space"]),
+    ):
+        _, hard = resource.getrlimit(what)
+        if hard != resource.RLIM_INFINITY:
+            number = min(number, hard)
+        resource.setrlimit(what, (number, number))
+
+
+def _compile(job: dict[str, int], source: bytes) -> tuple[dict[str, object], bytes]:
+    from wasmrun.machine import capi
+    from wasmrun.machine.config import EngineSettings, new_config
+    from wasmrun.machine.wasmfile import is_wasm, scan
+
+    if not is_wasm(source) and job["is_text"]:
+        vec = capi.ByteVec()
+        error = capi.wat2wasm(source, len(source), capi.addressof(vec))
+        if error:
+            raise ValueError(f"not valid WAT: {capi.take_error(error)}")
+        source = capi.string_at(vec.data, vec.size)
+        capi.byte_vec_delete(capi.addressof(vec))
+        if len(source) > job["module_bytes"]:
+            raise ValueError(f"it has {len(source)} bytes as a binary; at most {job['module_bytes']} are allowed")
+    facts = scan(source)
+    engine = capi.engine_new(new_config(EngineSettings(job["stack"], bool(job["is_metered"]))))
+    pointer = capi.ctypes.c_void_p()
+    error = capi.module_new(engine, source, len(source), capi.addressof(pointer))
+    if error:
+        raise ValueError(f"not a valid module: {capi.take_error(error)}")
+    vec = capi.ByteVec()
+    error = capi.module_serialize(pointer.value, capi.addressof(vec))
+    if error:
+        raise ValueError(f"cannot be stored: {capi.take_error(error)}")
+    return facts._asdict(), capi.string_at(vec.data, vec.size)
+
+
+def main() -> None:
+    """Do the one job that the command line describes."""
+    job = json.loads(sys.argv[1])
+    _bound(job)
+    sys.path[:0] = job["paths"]
+    source = sys.stdin.buffer.read()
+    try:
+        facts, artifact = _compile(job, source)
+    except (ValueError, MemoryError) as error:
+        answer, artifact = {"error": str(error) or type(error).__name__}, b""
+    else:
+        answer = {"facts": facts}
+    with os.fdopen(1, "wb", closefd=False) as out:
+        out.write(json.dumps(answer).encode() + b"\n")
+        out.write(artifact)
+    # Tearing the engine down would only take time.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The compiler: a module becomes an artifact in a child process that the kernel bounds.
+
+Nothing in the engine bounds the time or the memory that compiling takes: 300,000 nested ``if``s or a
+million functions are enough to keep a process busy for minutes. The child is a new interpreter,
+started by command line: no fork of the caller's threads and locks, no import of its ``__main__``,
+and no objection from daemonic processes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from wasmrun.errors import HostError, InvalidFunction, printable
+from wasmrun.limits import MIB
+from wasmrun.machine import capi
+from wasmrun.machine.config import EngineSettings
+from wasmrun.machine.wasmfile import Facts
+from wasmrun.settings import Setting, duration, size
+from wasmrun.units import format_duration, format_size
+
+_log = logging.getLogger("wasmrun.compiler")
+
+
+@dataclass(kw_only=True)
+class CompileLimits:
+    """What compiling one module may take: seconds of processor, seconds by the clock, bytes of address space."""
+
+    cpu: Setting[float, float | str | timedelta] = duration(30.0, "Processor time that compiling may take.")
+    wall: Setting[float, float | str | timedelta] = duration(40.0, "Time that compiling may take.")
+    address_space: Setting[int, int | str] = size(
+        1024 * MIB, "Address space that compiling may take.", least=256 * MIB
+    )
+
+
+def compile_module(
+    source: bytes, *, is_text: bool, module_bytes: int, settings: EngineSettings, limits: CompileLimits
+) -> tuple[Facts, bytes]:
+    """The facts and the artifact of the module in *source* (with *is_text*, WAT).
+
+    Raises `InvalidFunction` when it is not a module, or took more than *limits*; `HostError` when no
+    child could be started.
+    """
+    if not sys.executable:
+        raise HostError("modules are compiled by a child interpreter, but sys.executable is empty here")
+    site = os.path.dirname(os.path.dirname(os.path.dirname(capi.LIBRARY_PATH)))
+    here = os.path.abspath(__file__)
+    job = {
+        "paths": [os.path.dirname(os.path.dirname(os.path.dirname(here))), site],
+        "is_text": is_text,
+        "module_bytes": module_bytes,
+        "stack": settings.stack,
+        "is_metered": settings.is_metered,
+        "cpu_seconds": max(1, round(limits.cpu)),
+        "address_space": limits.address_space,
+    }
+    child = os.path.join(os.path.dirname(here), "compile_child.py")
+    # Files, not pipes, for what comes out: the kernel bounds their size, and nobody has to read while
+    # the child works.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", child, json.dumps(job)],
+                input=source,
+                stdout=out,
+                stderr=err,
+                timeout=limits.wall,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InvalidFunction(
+                f"the module took more than {format_duration(limits.wall)} to compile, and was given up; "
+                "make it smaller, or allow more with CompileLimits(wall=…)"
+            ) from None
+        except OSError as error:
+            raise HostError(f"no child process to compile in: {error}") from error
+        out.seek(0)
+        err.seek(0)
+        return _read_answer(done.returncode, out.readline(1 << 20), out.read, err.read(4000), limits)
+
+
+def _read_answer(
+    status: int, line: bytes, rest: Callable[[], bytes], stderr: bytes, limits: CompileLimits
+) -> tuple[Facts, bytes]:
+    if status == 0 and line.endswith(b"\n"):
+        answer = json.loads(line)
+        if "error" in answer:
+            raise InvalidFunction(f"the module cannot be used: {printable(' '.join(answer['error'].split()), 600)}")
+        return Facts(**answer["facts"]), rest()
+    _log.debug("compiling ended with status %s: %s", status, stderr.decode("utf-8", "replace"))
+    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise InvalidFunction(
+            f"the module took more than {format_duration(limits.cpu)} of processor time to compile, and was given up; "
+            "make it smaller, or allow more with CompileLimits(cpu=…)"
+        )
+    if status in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGXFSZ) or b"MemoryError" in stderr:
+        raise InvalidFunction(
+            f"the module took more than {format_size(limits.address_space)} of address space to compile, and was given "
+            "up; make it smaller, or allow more with CompileLimits(address_space=…)"
+        )
+    raise HostError(
+        f"the compiler's process ended with status {status}: {printable(stderr.decode('utf-8', 'replace')[-600:], 600)}"
+    )

@@ -1,0 +1,52 @@
+"""The engine's configuration: what compiled code depends on, the same for the compiler and for the engine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wasmrun.machine import capi
+
+# Proposals that functions do not need. Each is attack surface; each is on by default in the engine.
+_OFF = (
+    "wasm_threads",
+    "shared_memory",
+    "wasm_tail_call",
+    "wasm_function_references",
+    "wasm_gc",
+    "wasm_relaxed_simd",
+    "wasm_multi_memory",
+    "wasm_memory64",
+    "wasm_exceptions",
+    "wasm_stack_switching",
+    "wasm_custom_page_sizes",
+    "wasm_wide_arithmetic",
+    "wasm_component_model",
+)
+# What compilers for WebAssembly emit today.
+_ON = ("wasm_bulk_memory", "wasm_multi_value", "wasm_simd", "wasm_reference_types")
+
+
+class EngineSettings(NamedTuple):
+    """What compiled code depends on: one engine, and one set of artifacts, for each combination."""
+
+    stack: int
+    is_metered: bool
+
+    def describe(self) -> str:
+        """The settings as one line; part of an artifact's key."""
+        return f"stack={self.stack} metered={int(self.is_metered)} on={','.join(_ON)} off={','.join(_OFF)}"
+
+
+def new_config(settings: EngineSettings) -> int:
+    """A ``wasm_config_t`` for *settings*; the compiler's child and the engine make the same one."""
+    config: int = capi.config_new()
+    capi.config_flag(config, "epoch_interruption", True)
+    capi.config_flag(config, "consume_fuel", settings.is_metered)
+    # A memory that never moves lets its base be read once for a sandbox's whole life.
+    capi.config_flag(config, "memory_may_move", False)
+    for name in _ON:
+        capi.config_flag(config, name, True)
+    for name in _OFF:
+        capi.config_flag(config, name, False)
+    capi.config_stack(config, settings.stack)
+    return config

@@ -1,0 +1,112 @@
+"""Failures: what the engine says when a guest ends badly, as the error that the user gets.
+
+Kinds come from the trap's code, from our own flags and from recorded errors; never from searching a
+message, which carries names that the guest chose.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from wasmrun.errors import (
+    GuestExit,
+    GuestTrap,
+    InvalidFunction,
+    OutOfFuel,
+    ResultTooLarge,
+    TimedOut,
+    printable,
+)
+from wasmrun.machine import capi
+from wasmrun.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from wasmrun.machine.instance import Instance
+
+_MOST_FRAMES = 32
+
+
+class Stopped(Exception):
+    """The host ended the guest on behalf of its caller; ``reason`` is "cancelled" or "interrupted"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseException:
+    """The exception for the *error* or the trap that *instance* ended with; deletes both."""
+    from wasmrun.machine.instance import TRAP
+
+    words, at = instance.words, instance.record + TRAP
+    trap, words[at] = words[at], 0
+    if trap:
+        return _from_trap(instance, trap)
+    status = ctypes.c_int(0)
+    if capi.error_exit_status(error, capi.addressof(status)):
+        capi.error_delete(error)
+        return GuestExit(status=status.value)
+    frames = _frames(capi.error_trace, error)
+    text = capi.take_error(error)
+    stopped = _stopped(instance)
+    if stopped is not None:
+        return stopped
+    if preparing:
+        return InvalidFunction(f"the module cannot be instantiated: {printable(text)}")
+    return GuestTrap(f"a host call failed: {printable(text)}", kind="host call", frames=frames)
+
+
+def _from_trap(instance: Instance, trap: int) -> BaseException:
+    code = ctypes.c_uint8(255)
+    has_code = capi.trap_code(trap, capi.addressof(code))
+    frames = _frames(capi.trap_trace, trap)
+    capi.trap_delete(trap)
+    if not has_code or code.value == capi.TRAP_INTERRUPT:
+        stopped = _stopped(instance)
+        return stopped if stopped is not None else _timed_out(instance)
+    if code.value == capi.TRAP_OUT_OF_FUEL:
+        return OutOfFuel(f"the function used up its fuel of {instance.fuel_given}; do less, or raise `fuel`")
+    kind = capi.TRAP_KINDS.get(code.value, f"trap {code.value}")
+    return GuestTrap(f"the function trapped: {kind}{_where(frames)}", kind=kind, frames=frames)
+
+
+def _stopped(instance: Instance) -> BaseException | None:
+    """The reason that the host itself had, if it ended the guest."""
+    if instance.fault is not None:
+        return instance.fault
+    match instance.stop:
+        case None:
+            return None
+        case "deadline":
+            return _timed_out(instance)
+        case "output":
+            limit = format_size(instance.program.function.result_bytes)
+            return ResultTooLarge(f"the function wrote more than its limit of {limit}; write less, or raise `result_bytes`")
+        case reason:
+            return Stopped(reason)
+
+
+def _timed_out(instance: Instance) -> TimedOut:
+    limit = format_duration(instance.timeout_ns / 1e9)
+    return TimedOut(f"the function ran past its time of {limit}; make it faster, or raise `{instance.timeout_name}`")
+
+
+def _where(frames: tuple[str, ...]) -> str:
+    return f" in {frames[0]}" if frames else ""
+
+
+def _frames(trace: object, pointer: int) -> tuple[str, ...]:
+    """Names of the functions on the guest's stack, innermost first, escaped and cut."""
+    vec = capi.ByteVec()
+    trace(pointer, capi.addressof(vec))  # type: ignore[operator]  # one of two foreign functions
+    names = []
+    if vec.data:
+        pointers = (ctypes.c_void_p * min(vec.size, _MOST_FRAMES)).from_address(vec.data)
+        for frame in pointers:
+            name = capi.frame_func_name(frame)
+            index = capi.frame_func_index(frame)
+            shown = printable(capi.take_text(name, 400), 100) if name else ""
+            names.append(f"{shown} (function {index})" if shown else f"function {index}")
+    capi.frame_vec_delete(capi.addressof(vec))
+    return tuple(names)

@@ -1,0 +1,211 @@
+"""Host calls: what a guest may import, each behind the same guard.
+
+A guest calls these with numbers of its choosing, from any depth of its stack, while its deadline
+runs. So every call is charged to its fuel, finds its own sandbox by the store it came from, ends the
+guest when its time is over, and never raises: an exception that left here would be printed and lost,
+or, in the wheel's own classes, surface in another tenant's call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from wasmrun.errors import GuestTrap, HostError, InvalidFunction, OutOfMemory, printable
+from wasmrun.machine import capi
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.instance import ALLOC, VALUES, Instance
+from wasmrun.machine.module import ExternType
+
+CALL_FUEL = 1_000
+"""Fuel that a call of the host costs; each byte that it carries costs 1 more."""
+
+_MASK32 = 0xFFFFFFFF
+
+Body = Callable[[Instance, Any], int | None]
+"""Takes the instance and its arguments as unsigned words, two words to a value; gives the result."""
+
+LOG = ExternType("function", ("i32", "i32", "i32"), ())
+MESSAGE = ExternType("function", ("i32", "i32"), ("i64",))
+ABORT = ExternType("function", ("i32", "i32", "i32", "i32"), ())
+
+
+class Linker:
+    """The host functions of one program, being put together. Keeps what the engine only borrows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.pointer: int = capi.linker_new(engine.pointer)
+        self._callbacks: list[Any] = []
+
+    def define(self, module: str, name: str, type_: ExternType, body: Body) -> None:
+        """Offer *body*, guarded, as the import *module*.*name* of *type_*."""
+        callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results)))
+        self._callbacks.append(callback)
+        functype = _functype(type_)
+        parts = module.encode(), name.encode()
+        error = capi.linker_define_func(
+            self.pointer, parts[0], len(parts[0]), parts[1], len(parts[1]), functype, callback, None, None
+        )
+        capi.functype_delete(functype)
+        if error:
+            raise HostError(f"the import {module}.{name} cannot be offered: {capi.take_error(error)}")
+
+    def define_wasi(self) -> None:
+        """Offer WASI preview 1; what is defined later replaces functions of it."""
+        error = capi.linker_define_wasi(self.pointer)
+        if error:
+            raise HostError(f"WASI cannot be offered: {capi.take_error(error)}")
+        capi.linker_allow_shadowing(self.pointer, True)
+
+    def link(self, module: int) -> int:
+        """The address of the *module* with its imports resolved. Raises `InvalidFunction`."""
+        out = ctypes.c_void_p()
+        error = capi.linker_instantiate_pre(self.pointer, module, capi.addressof(out))
+        if error:
+            raise InvalidFunction(f"the module's imports cannot be satisfied: {printable(capi.take_error(error))}")
+        return out.value or 0
+
+    def close(self) -> None:
+        """Free the linker; its callbacks live as long as this object."""
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            capi.linker_delete(pointer)
+
+
+def _functype(type_: ExternType) -> int:
+    vectors = []
+    for kinds in (type_.params, type_.results):
+        vec = capi.ByteVec()
+        values = (ctypes.c_void_p * len(kinds))(*(capi.valtype_new(capi.KIND_OF[kind]) for kind in kinds))
+        capi.valtype_vec_new(capi.addressof(vec), len(kinds), capi.addressof(values))
+        vectors.append(vec)
+    return capi.functype_new(capi.addressof(vectors[0]), capi.addressof(vectors[1]))  # type: ignore[no-any-return]
+
+
+def _guard(engine: Engine, body: Body, has_result: bool) -> Callable[[int, int, int, int], int]:
+    live = engine.live
+
+    def call(_env: int, caller: int, values: int, count: int) -> int:
+        instance = None
+        try:
+            instance = live[capi.caller_context(caller)]
+            if not instance.memory_base:
+                instance.find_from(caller)
+            if not instance.charge(CALL_FUEL):
+                return capi.trap_new_code(capi.TRAP_OUT_OF_FUEL) or 0
+            words = (ctypes.c_uint64 * (2 * count)).from_address(values)
+            result = body(instance, words)
+            if instance.stop is None and time.monotonic_ns() >= instance.deadline_ns:
+                instance.stop = "deadline"
+            if instance.stop is None:
+                if has_result:
+                    words[0] = result or 0
+                return 0
+        except _NoFuel:
+            return capi.trap_new_code(capi.TRAP_OUT_OF_FUEL) or 0
+        except BaseException as error:
+            if instance is not None:
+                instance.fault = error
+        return capi.trap_new_code(capi.TRAP_INTERRUPT) or 0
+
+    return call
+
+
+class _NoFuel(Exception):
+    """The guest's fuel does not pay for what it asked the host to do."""
+
+
+def _read(instance: Instance, pointer: int, length: int, what: str) -> bytes:
+    pointer &= _MASK32
+    length &= _MASK32
+    # Before the copy: a guest must not make the host copy what it can't pay for.
+    if not instance.charge(length):
+        raise _NoFuel
+    if not instance.memory_base or not instance.holds(pointer, length):
+        raise GuestTrap(
+            f"the function gave {what} {length} bytes at {pointer}, which are not in its memory of "
+            f"{instance.memory_bytes} bytes",
+            kind="memory out of bounds",
+        )
+    return instance.read(pointer, length)
+
+
+def log(instance: Instance, words: Any) -> None:
+    """``log(level, ptr, len)``: one entry of the log; what is over the log's limit is neither copied nor kept."""
+    level = words[0] & _MASK32
+    length = words[4] & _MASK32
+    book = instance.log()
+    if book.is_cut:
+        instance.charge(length)
+        return
+    text = _read(instance, words[2], length, "wasmrun.log")
+    book.add(level if level < 5 else (4 if level < 1 << 31 else 0), text)
+
+
+def abort(instance: Instance, words: Any) -> None:
+    """AssemblyScript's ``abort(message, file, line, column)``: the guest gives up."""
+    message = _assemblyscript_text(instance, words[0] & _MASK32)
+    file = _assemblyscript_text(instance, words[2] & _MASK32)
+    where = f" at {printable(file)}:{words[4] & _MASK32}:{words[6] & _MASK32}" if file else ""
+    raise GuestTrap(f"the function aborted: {printable(message) or 'no message'}{where}", kind="abort")
+
+
+def _assemblyscript_text(instance: Instance, pointer: int) -> str:
+    # A string object: UTF-16 at the pointer, its length in bytes in the 4 bytes before it.
+    if pointer < 4 or not instance.holds(pointer - 4, 4):
+        return ""
+    length = min(int.from_bytes(instance.read(pointer - 4, 4), "little"), 2_000) & ~1
+    return instance.read(pointer, length).decode("utf-16-le", "replace") if instance.holds(pointer, length) else ""
+
+
+def host_function(name: str, function: Callable[[Any], Any]) -> Body:
+    """*function* of the embedding program as the import ``wasmrun.name``: MessagePack in, MessagePack out.
+
+    What it raises is an error value for the guest, and is kept for the caller.
+    """
+
+    def body(instance: Instance, words: Any) -> int:
+        request = _read(instance, words[0], words[2], f"wasmrun.{name}")
+        try:
+            value = msgpack.unpackb(request)
+        except Exception as error:
+            return _answer(instance, [1, {"type": "InvalidArgument", "message": f"not MessagePack: {error}"}])
+        try:
+            answer = msgpack.packb([0, function(value)])
+        except Exception as error:
+            failed = HostError(f"the host function {name!r} failed: {type(error).__name__}: {error}")
+            failed.__cause__ = error
+            instance.host_failure = failed
+            answer = msgpack.packb([1, {"type": type(error).__name__, "message": str(error)}])
+        return _put(instance, answer)
+
+    return body
+
+
+def _answer(instance: Instance, value: object) -> int:
+    return _put(instance, msgpack.packb(value))
+
+
+def _put(instance: Instance, data: bytes) -> int:
+    """Place *data* in the guest's memory by its own allocator; 0 where it has none to give."""
+    if not instance.charge(len(data)):
+        raise _NoFuel
+    if instance.words[instance.record + ALLOC - 1] & 0xFF != capi.EXTERN_FUNC or not instance.words[
+        instance.record + ALLOC
+    ]:
+        raise GuestTrap("the function called the host before its wasmrun_alloc was there", kind="host call")
+    at = instance.record + VALUES
+    instance.words[at] = len(data)
+    instance.call(ALLOC, 1)
+    pointer = instance.words[at] & _MASK32
+    if not pointer:
+        return 0
+    if not instance.holds(pointer, len(data)):
+        raise OutOfMemory(f"wasmrun_alloc answered {pointer} for {len(data)} bytes, which is not in the memory")
+    instance.write(pointer, data)
+    return pointer << 32 | len(data)

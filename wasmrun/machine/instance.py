@@ -1,0 +1,227 @@
+"""An instance: one store, one instance of a program in it, and every check between guest and host.
+
+The layer above gives it a life (`wasmrun.sandbox`); a guest ABI (`wasmrun.machine.abi`) gives it a
+meaning. Nothing here trusts a number that a guest chose.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import TYPE_CHECKING
+
+from wasmrun.errors import HostError, InvalidAnswer, InvalidFunction
+from wasmrun.machine import capi
+from wasmrun.machine.engine import LOOK_TICKS
+from wasmrun.machine.failures import failure
+from wasmrun.machine.logbook import LogBook
+from wasmrun.machine.ticker import TICK_NS
+
+if TYPE_CHECKING:
+    from wasmrun.machine.engine import Engine
+    from wasmrun.machine.program import Program
+    from wasmrun.machine.wasi import Output
+
+# The record of an instance, in words of 8 bytes. An extern is 4 words, the handle in it starts at
+# the second one.
+ALLOC = 1
+ENTRY = 5
+FREE = 9
+MEMORY = 13
+INSTANCE = 16
+TRAP = 18
+FUEL = 19
+VALUES = 20
+RECORD_WORDS = 24
+
+# Own prototypes, because those of ctypes give the GIL up for a copy of 64 bytes.
+copy_in = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)(
+    ctypes.cast(ctypes.CDLL(None).memmove, ctypes.c_void_p).value or 0
+)
+copy_out = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ctypes.cast(ctypes.pythonapi.PyBytes_FromStringAndSize, ctypes.c_void_p).value or 0
+)
+
+
+class Instance:
+    """A store with its limits set, and after `instantiate` a live instance in it.
+
+    Used by one thread at a time. ``stop`` may be set by any thread: the reason for which the guest
+    is to end at its next look. ``fault`` is an error that a host function recorded.
+    """
+
+    __slots__ = (
+        "address",
+        "context",
+        "deadline_ns",
+        "engine",
+        "fault",
+        "fuel_given",
+        "host_failure",
+        "logbook",
+        "memory_base",
+        "memory_bytes",
+        "output",
+        "program",
+        "record",
+        "stop",
+        "store",
+        "timeout_name",
+        "timeout_ns",
+        "values",
+        "wasi_start_ns",
+        "words",
+    )
+
+    def __init__(self, program: Program) -> None:
+        engine: Engine = program.engine
+        self.program = program
+        self.engine = engine
+        self.words = engine.words
+        self.record = record = engine.take_record()
+        self.address = address = engine.address + record * capi.WORD
+        self.values = address + VALUES * capi.WORD
+        self.memory_base = 0
+        self.memory_bytes = 0
+        self.stop: str | None = None
+        self.fault: BaseException | None = None
+        self.logbook: LogBook | None = None
+        self.output: Output | None = None
+        self.host_failure: HostError | None = None
+        self.fuel_given = 0
+        self.deadline_ns = 0
+        self.timeout_ns = 0
+        self.wasi_start_ns = 0
+        self.timeout_name = "init_timeout"
+        self.store: int = capi.store_new(engine.pointer, None, None)
+        self.context: int = capi.store_context(self.store)
+        # Every limit before anything runs: a start function runs inside instantiate.
+        capi.store_limiter(self.store, *program.store_limits)
+        capi.store_look(self.store, engine.look_address, None, None)
+        engine.live[self.context] = self
+
+    def arm(self, fuel: int, timeout_ns: int) -> None:
+        """Give the guest *fuel* and *timeout_ns* from now. A reason to stop that is already there stays."""
+        self.host_failure = None
+        if fuel:
+            self.fuel_given = fuel
+            capi.set_fuel(self.context, fuel)
+        self.timeout_ns = timeout_ns
+        self.deadline_ns = time.monotonic_ns() + timeout_ns
+        ticks = LOOK_TICKS if timeout_ns >= LOOK_TICKS * TICK_NS else timeout_ns // TICK_NS + 1
+        capi.set_deadline(self.context, ticks)
+
+    def instantiate(self) -> None:
+        """Make the instance; its start function runs. Raises what the guest's failure is."""
+        address = self.address
+        instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
+        error = instantiate(
+            self.program.pre, self.context, address + INSTANCE * capi.WORD, address + TRAP * capi.WORD
+        )
+        if error or self.words[self.record + TRAP]:
+            raise failure(self, error or 0, preparing=True)
+
+    def export(self, name: bytes, word: int, kind: int = capi.EXTERN_FUNC) -> bool:
+        """Whether there is an export *name* of *kind*; its handle is then at *word* of the record."""
+        at = self.address + (word - 1) * capi.WORD
+        found = capi.export_get(self.context, self.address + INSTANCE * capi.WORD, name, len(name), at)
+        return bool(found) and self.words[self.record + word - 1] & 0xFF == kind
+
+    def find_memory(self) -> None:
+        """Learn where the exported memory is. It never moves; it can only grow."""
+        if not self.export(b"memory", MEMORY, capi.EXTERN_MEMORY):
+            raise InvalidFunction("the export 'memory' is missing or not a memory")
+        at = self.address + MEMORY * capi.WORD
+        self.memory_base = capi.memory_data(self.context, at) or 0
+        self.memory_bytes = capi.memory_size(self.context, at)
+
+    def find_from(self, caller: int) -> None:
+        """Learn where the memory and `wasmrun_alloc` are from inside a host call.
+
+        Needed only while a start function runs: nothing is known of the exports until it has ended.
+        """
+        for name, word in ((b"memory", MEMORY), (b"wasmrun_alloc", ALLOC)):
+            capi.caller_export_get(caller, name, len(name), self.address + (word - 1) * capi.WORD)
+        if self.words[self.record + MEMORY - 1] & 0xFF == capi.EXTERN_MEMORY:
+            at = self.address + MEMORY * capi.WORD
+            self.memory_base = capi.memory_data(self.context, at) or 0
+            self.memory_bytes = capi.memory_size(self.context, at)
+
+    def current_memory_bytes(self) -> int:
+        """Size of the exported memory now: its peak, since memories do not shrink. 0 without one."""
+        if self.memory_base:
+            self.memory_bytes = capi.memory_size(self.context, self.address + MEMORY * capi.WORD)
+        return self.memory_bytes
+
+    def call(self, word: int, count: int) -> None:
+        """Call the function at *word* with the *count* values at VALUES; results take their place."""
+        error = capi.call(
+            self.context, self.address + word * 8, self.values, count, self.address + TRAP * 8
+        )
+        if error or self.words[self.record + TRAP]:
+            raise failure(self, error or 0)
+
+    def call_named(self, name: bytes) -> bool:
+        """Call the export *name* without arguments; False where there is none."""
+        if not self.export(name, ENTRY):
+            return False
+        self.call(ENTRY, 0)
+        return True
+
+    def holds(self, pointer: int, length: int) -> bool:
+        """Whether *length* bytes at *pointer* lie inside the memory. Both unsigned."""
+        end = pointer + length
+        # Asking the engine is only needed where the size known so far is not enough.
+        return end <= self.memory_bytes or end <= self.current_memory_bytes()
+
+    def read(self, pointer: int, length: int) -> bytes:
+        """The *length* bytes at *pointer*. Raises `InvalidAnswer` where they are not in the memory."""
+        if not self.holds(pointer, length):
+            raise InvalidAnswer(
+                f"{length} bytes at {pointer} do not lie in the function's memory of {self.memory_bytes} bytes"
+            )
+        return copy_out(self.memory_base + pointer, length)  # type: ignore[no-any-return]  # a py_object
+
+    def write(self, pointer: int, data: bytes) -> None:
+        """Put *data* at *pointer*. Raises `InvalidAnswer` where there is no room for it."""
+        if not self.holds(pointer, len(data)):
+            raise InvalidAnswer(
+                f"wasmrun_alloc answered {pointer} for {len(data)} bytes; the function's memory has {self.memory_bytes}"
+            )
+        copy_in(self.memory_base + pointer, data, len(data))
+
+    def fuel_left(self) -> int:
+        """Fuel that is left; 0 without metering."""
+        if not self.fuel_given:
+            return 0
+        capi.get_fuel(self.context, self.address + FUEL * capi.WORD)
+        return self.words[self.record + FUEL]
+
+    def fuel_used(self) -> int:
+        """Fuel used since `arm`; 0 without metering."""
+        return self.fuel_given - self.fuel_left()
+
+    def charge(self, fuel: int) -> bool:
+        """Take *fuel* for work that the host does; False where there is not enough, and none is left."""
+        if not self.fuel_given:
+            return True
+        left = self.fuel_left() - fuel
+        capi.set_fuel(self.context, max(left, 0))
+        return left >= 0
+
+    def log(self) -> LogBook:
+        """The log of this instance, made when something is first logged."""
+        book = self.logbook
+        if book is None:
+            book = self.logbook = LogBook(self.program.log_bytes)
+        return book
+
+    def delete(self) -> None:
+        """Delete the store. Harmless when repeated."""
+        store, self.store = self.store, 0
+        if store:
+            # Before the store: a new store may get the same context address at once.
+            self.engine.live.pop(self.context, None)
+            capi.store_delete(store)
+            self.engine.give_record(self.record)
+            self.output = None

@@ -1,0 +1,131 @@
+"""The loader: from a function's code to a module in an engine, through the artifact cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+
+from wasmrun.errors import InvalidFunction, printable
+from wasmrun.function import Function
+from wasmrun.machine import capi
+from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
+from wasmrun.machine.compiler import CompileLimits, compile_module
+from wasmrun.machine.config import EngineSettings
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.module import Module, load_bytes, load_descriptor
+from wasmrun.machine.wasmfile import is_wasm
+from wasmrun.units import format_size
+
+_log = logging.getLogger("wasmrun.loader")
+
+
+_MOST_REFUSED = 10_000
+
+
+class Loader:
+    """Loads modules for one executor. Without a usable directory it compiles anew each time, and says so once."""
+
+    def __init__(self, cache_dir: str | os.PathLike[str], limits: CompileLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._library: str | None = None
+        self.cache: ArtifactCache | None = None
+        self.reason = ""
+        """Why there is no cache."""
+        self._refused: dict[str, str] = {}
+        try:
+            self.cache = ArtifactCache(cache_dir)
+        except CacheUnusable as error:
+            self.reason = str(error)
+            _log.warning("%s", error)
+
+    def load(self, engine: Engine, function: Function) -> Module:
+        """The module of *function* in *engine*. Raises `InvalidFunction` or `HostError`."""
+        source, is_text = read_source(function)
+        key = self.key(source, engine.settings)
+        module = self._from_cache(engine, key)
+        if module is not None:
+            return module
+        if key in self._refused:
+            # A bomb is given its 30 seconds once, not at every event.
+            raise InvalidFunction(self._refused[key])
+        try:
+            facts, artifact = compile_module(
+                source,
+                is_text=is_text,
+                module_bytes=function.module_bytes,
+                settings=engine.settings,
+                limits=self._limits,
+            )
+        except InvalidFunction as error:
+            if len(self._refused) < _MOST_REFUSED:
+                self._refused[key] = error.message
+            raise
+        if self.cache is not None and self.cache.store(key, function.label, len(source), facts, artifact):
+            module = self._from_cache(engine, key)
+            if module is not None:
+                return module
+        return load_bytes(engine, artifact, facts)
+
+    def _from_cache(self, engine: Engine, key: str) -> Module | None:
+        found = self.cache.open(key) if self.cache is not None else None
+        if found is None:
+            return None
+        descriptor, facts = found
+        try:
+            return load_descriptor(engine, descriptor, facts)
+        finally:
+            os.close(descriptor)
+
+    def key(self, source: bytes, settings: EngineSettings) -> str:
+        """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself."""
+        digest = hashlib.sha256(source)
+        digest.update(settings.describe().encode())
+        digest.update(self._library_digest().encode())
+        return digest.hexdigest()
+
+    def _library_digest(self) -> str:
+        with self._lock:
+            if self._library is None:
+                status = os.stat(capi.LIBRARY_PATH)
+                # Hashing 29 MB at every start would cost as much as starting; the file's identity tells
+                # whether the digest that was remembered is still its own.
+                name = f"library-{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+                self._library = self.cache.recall(name) if self.cache is not None else None
+                if self._library is None:
+                    with open(capi.LIBRARY_PATH, "rb") as file:
+                        self._library = hashlib.file_digest(file, "sha256").hexdigest()
+                    if self.cache is not None:
+                        self.cache.remember(name, self._library)
+            return self._library
+
+
+def read_source(function: Function) -> tuple[bytes, bool]:
+    """The bytes of a function's code, and whether they are WAT. Raises `InvalidFunction`."""
+    module = function.module
+    if isinstance(module, bytes):
+        source = module
+    elif function.is_text:
+        source = str(module).encode()
+    else:
+        source = _read_file(os.fspath(module), function.module_bytes)
+    if len(source) > function.module_bytes:
+        raise InvalidFunction(
+            f"the module has {format_size(len(source))}, more than its limit of {format_size(function.module_bytes)}; "
+            "make it smaller, or raise `module_bytes`"
+        )
+    if not source:
+        raise InvalidFunction("the module is empty")
+    return source, not is_wasm(source) and source.lstrip()[:2] in (b"(m", b"(c", b"(;", b";;", b"( ")
+
+
+def _read_file(path: str, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        raise InvalidFunction(f"there is no module {printable(path)}") from None
+    except (OSError, ValueError) as error:
+        raise InvalidFunction(f"the module {printable(path)} cannot be read: {error}") from None

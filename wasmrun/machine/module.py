@@ -1,0 +1,148 @@
+"""A module: native code that the engine has loaded, and what it imports and exports."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import NamedTuple
+
+from wasmrun.errors import InvalidFunction, printable
+from wasmrun.machine import capi
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.wasmfile import Facts
+
+_NO_MAXIMUM = 0xFFFFFFFF
+PAGE = 65536
+
+
+class ExternType(NamedTuple):
+    """The type of an import or an export. ``minimum`` and ``maximum`` in pages or elements."""
+
+    kind: str
+    params: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int | None = None
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "function":
+                return f"({', '.join(self.params)}) -> {_results(self.results)}"
+            case "memory" | "table":
+                unit = "pages" if self.kind == "memory" else "elements"
+                most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
+                return f"{self.kind} of {self.minimum} {unit}, {most}"
+        return self.kind
+
+
+def _results(results: tuple[str, ...]) -> str:
+    return results[0] if len(results) == 1 else f"({', '.join(results)})"
+
+
+class Import(NamedTuple):
+    """One import, by its two names."""
+
+    module: str
+    name: str
+    type: ExternType
+
+    def __str__(self) -> str:
+        return printable(f"{self.module}.{self.name}")
+
+
+class Module:
+    """A compiled module in one engine. Close it when no instance of it is left."""
+
+    def __init__(self, engine: Engine, pointer: int, facts: Facts) -> None:
+        self.engine = engine
+        self.pointer = pointer
+        self.facts = facts
+        self.imports = _imports(pointer)
+        self.exports = _exports(pointer)
+
+    @property
+    def memory(self) -> ExternType | None:
+        """The type of the memory that the module exports, or imports."""
+        for type_ in (*self.exports.values(), *(item.type for item in self.imports)):
+            if type_.kind == "memory":
+                return type_
+        return None
+
+    def close(self) -> None:
+        """Free the module's code. Harmless when repeated."""
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            capi.module_delete(pointer)
+
+
+def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module:
+    """A module from the bytes of an artifact that this process compiled itself."""
+    out = ctypes.c_void_p()
+    error = capi.module_deserialize(engine.pointer, artifact, len(artifact), capi.addressof(out))
+    return _loaded(engine, error, out, facts)
+
+
+def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module:
+    """A module from the open file that holds an authenticated artifact; its pages are mapped, not copied."""
+    path = f"/proc/self/fd/{descriptor}"
+    if not os.path.exists(path):
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            return load_bytes(engine, file.read(), facts)
+    out = ctypes.c_void_p()
+    error = capi.module_deserialize_file(engine.pointer, path.encode(), capi.addressof(out))
+    return _loaded(engine, error, out, facts)
+
+
+def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts) -> Module:
+    if error:
+        raise InvalidFunction(f"the module does not fit this engine: {printable(capi.take_error(error))}")
+    return Module(engine, out.value or 0, facts)
+
+
+def _imports(module: int) -> tuple[Import, ...]:
+    vec = capi.ByteVec()
+    capi.module_imports(module, capi.addressof(vec))
+    found = tuple(
+        Import(
+            capi.take_text(capi.importtype_module(item)),
+            capi.take_text(capi.importtype_name(item)),
+            _extern_type(capi.importtype_type(item)),
+        )
+        for item in _pointers(vec)
+    )
+    capi.importtype_vec_delete(capi.addressof(vec))
+    return found
+
+
+def _exports(module: int) -> dict[str, ExternType]:
+    vec = capi.ByteVec()
+    capi.module_exports(module, capi.addressof(vec))
+    found = {
+        capi.take_text(capi.exporttype_name(item)): _extern_type(capi.exporttype_type(item)) for item in _pointers(vec)
+    }
+    capi.exporttype_vec_delete(capi.addressof(vec))
+    return found
+
+
+def _extern_type(pointer: int) -> ExternType:
+    kind = capi.EXTERN_KINDS.get(capi.externtype_kind(pointer), "unknown")
+    if kind == "function":
+        function = capi.externtype_functype(pointer)
+        return ExternType(kind, _values(capi.functype_params(function)), _values(capi.functype_results(function)))
+    if kind == "memory":
+        limits = capi.Limits.from_address(capi.memorytype_limits(capi.externtype_memorytype(pointer)))
+        return ExternType(kind, minimum=limits.min, maximum=None if limits.max == _NO_MAXIMUM else limits.max)
+    if kind == "table":
+        limits = capi.Limits.from_address(capi.tabletype_limits(capi.externtype_tabletype(pointer)))
+        return ExternType(kind, minimum=limits.min, maximum=None if limits.max == _NO_MAXIMUM else limits.max)
+    return ExternType(kind)
+
+
+def _values(vec_address: int) -> tuple[str, ...]:
+    vec = capi.ByteVec.from_address(vec_address)
+    return tuple(capi.VALUE_KINDS.get(capi.valtype_kind(item), "unknown") for item in _pointers(vec))
+
+
+def _pointers(vec: capi.ByteVec) -> list[int]:
+    return list((ctypes.c_void_p * vec.size).from_address(vec.data)) if vec.size else []

@@ -1,0 +1,144 @@
+"""A program: a function's module with its ABI chosen and its imports linked, ready to be instantiated."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wasmrun.errors import InvalidFunction, printable
+from wasmrun.function import Function
+from wasmrun.machine import capi, hostcalls, wasi
+from wasmrun.machine.abi.base import Abi
+from wasmrun.machine.abi.command import Command
+from wasmrun.machine.abi.native import HANDLER, Native
+from wasmrun.machine.abi.plain import Plain
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.hostcalls import ABORT, LOG, MESSAGE, Linker
+from wasmrun.machine.module import PAGE, ExternType, Import, Module
+from wasmrun.units import format_size
+
+ABIS: dict[str, type[Native] | type[Command] | type[Plain]] = {"native": Native, "command": Command, "plain": Plain}
+"""The class of each guest ABI."""
+
+
+class Detected(NamedTuple):
+    """The ABI that a module speaks, and what was seen in it that says so."""
+
+    abi: str
+    reason: str
+
+
+def detect(function: Function, module: Module) -> Detected:
+    """The ABI of *module*, by looking at it, unless *function* names one. Raises `InvalidFunction`."""
+    if function.abi is not None:
+        return Detected(function.abi, "named by the function")
+    if any(item.module.startswith("extism:") for item in module.imports):
+        raise InvalidFunction(
+            "an Extism plug-in (it imports from extism:host): this version of wasmrun does not run those yet"
+        )
+    exports = module.exports
+    for name in ("wasmrun_alloc", "wasmrun_handle", "wasmrun_handle_raw"):
+        if name in exports:
+            return Detected("native", f"it exports {name}")
+    entry = exports.get(function.entry or "")
+    if entry is not None and (entry.kind, entry.params, entry.results) == ("function", *HANDLER) and "memory" in exports:
+        return Detected("native", f"{printable(function.entry or '')} takes (ptr, len) and gives an i64")
+    if "_start" in exports:
+        return Detected("command", "it exports _start")
+    return Detected("plain", "it exports neither wasmrun_alloc nor _start")
+
+
+class Program:
+    """What sandboxes of one function are made from. Close it when none is left."""
+
+    def __init__(self, function: Function, engine: Engine, module: Module, streams: wasi.Streams) -> None:
+        self.function = function
+        self.engine = engine
+        self.module = module
+        self.streams = streams
+        self.detected = detect(function, module)
+        offered = check(function, module)
+        self.abi: Abi = ABIS[self.detected.abi](function, module)
+        self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
+        self.has_start = module.facts.has_start
+        self.log_bytes = function.log_bytes
+        self.fuel = function.fuel_limit
+        self.timeout_ns = int(function.timeout * 1e9)
+        self.init_timeout_ns = int(function.init_timeout * 1e9)
+        self.has_imports = bool(function.imports)
+        # memory bytes, table elements, instances, tables, memories
+        self.store_limits = (function.memory, function.table_elements, 1, 1, 1)
+        self._linker = Linker(engine)
+        self.pre = 0
+        try:
+            self._link(offered)
+        except BaseException:
+            self.close()
+            raise
+
+    def _link(self, offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]) -> None:
+        if self.uses_wasi:
+            self._linker.define_wasi()
+        for key in {(item.module, item.name) for item in self.module.imports}:
+            if key in offered:
+                self._linker.define(*key, *offered[key])
+        self.pre = self._linker.link(self.module.pointer)
+
+    def close(self) -> None:
+        """Free the linked program and its module. Harmless when repeated."""
+        pre, self.pre = self.pre, 0
+        if pre:
+            capi.instance_pre_delete(pre)
+        self._linker.close()
+        self.module.close()
+
+
+def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:
+    """What *module* may import, once it is sure that it imports nothing else and fits its memory limit.
+
+    Raises `InvalidFunction`.
+    """
+    offered = _offered(function)
+    _check_imports(module.imports, offered)
+    _check_memory(module, function)
+    return offered
+
+
+def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:
+    """What a module of *function* may import besides WASI: the import's names, its type, and what it does."""
+    offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]] = {
+        ("wasmrun", "log"): (LOG, hostcalls.log),
+        ("env", "abort"): (ABORT, hostcalls.abort),
+        (wasi.MODULE, "poll_oneoff"): (wasi.POLL, wasi.poll_oneoff),
+    }
+    for name, host_function in function.imports:
+        offered["wasmrun", name] = (MESSAGE, hostcalls.host_function(name, host_function))
+    return offered
+
+
+def _check_imports(
+    imports: tuple[Import, ...], offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]
+) -> None:
+    refused = []
+    for item in imports:
+        known = offered.get((item.module, item.name))
+        if known is not None and item.type != known[0]:
+            raise InvalidFunction(f"the import {item} must be {known[0]}, not {item.type}")
+        if known is None and item.module != wasi.MODULE:
+            refused.append(str(item))
+    if refused:
+        more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
+        hint = (
+            "; grant host functions with imports={name: function}"
+            if any(name.startswith("wasmrun.") for name in refused)
+            else ""
+        )
+        raise InvalidFunction(f"the module imports what it is not granted: {', '.join(refused[:10])}{more}{hint}")
+
+
+def _check_memory(module: Module, function: Function) -> None:
+    memory = module.memory
+    if memory is not None and memory.minimum * PAGE > function.memory:
+        raise InvalidFunction(
+            f"the module starts with {format_size(memory.minimum * PAGE)} of memory, more than its limit of "
+            f"{format_size(function.memory)}; build it with less, or raise `memory`"
+        )

@@ -1,0 +1,530 @@
+"""The pool: sandboxes that are ready before their event, for every function of one executor.
+
+`plan` decides, as a function from state to actions; `Pool` holds the state under one small lock and
+acts outside it. An event takes the sandbox that was made last (its memory is the warmest), and makes
+its own where none is ready. Refilling and destroying are done between events, by the keeper's thread:
+
+* While events come, the keeper stays out of their way, except for functions that run dry.
+* When a round has seen no event, it destroys what is spent and fills up what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from wasmrun.errors import Throttled, WasmrunError
+from wasmrun.function import Function
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.failures import Stopped
+from wasmrun.machine.program import Program
+from wasmrun.sandbox import Sandbox
+
+_log = logging.getLogger("wasmrun.pool")
+
+ROUND_SECONDS = 0.001
+"""Pause between two rounds of the keeper while there is something to do."""
+
+MOST_SPENT = 16
+"""Spent sandboxes that may wait for the keeper; an event that finds more destroys its own."""
+
+_FIRST_BACKOFF = 0.1
+_LONGEST_BACKOFF = 60.0
+_NO_LIMIT = 1 << 60
+
+
+class ShelfState(NamedTuple):
+    """What the plan needs to know of one function."""
+
+    name: int
+    warm: int
+    ready: int
+    idle_seconds: float
+    may_prepare: bool
+
+
+class PoolState(NamedTuple):
+    """What the plan needs to know of the pool: room for more sandboxes, and whether events are coming."""
+
+    shelves: tuple[ShelfState, ...]
+    room: int
+    spent: int
+    is_quiet: bool
+    is_short_of_memory: bool
+    idle_limit: float
+
+
+class Actions(NamedTuple):
+    """What to do now: prepare and trim so many of which function, and destroy so many that are spent."""
+
+    prepare: tuple[tuple[int, int], ...]
+    trim: tuple[tuple[int, int], ...]
+    destroy: int
+
+
+def plan(state: PoolState) -> Actions:
+    """Decide one round. Pure: the same state gives the same actions.
+
+    Without memory to spare nothing is prepared, and what is ready goes, least recently used first.
+    """
+    trim: list[tuple[int, int]] = []
+    prepare: list[tuple[int, int]] = []
+    destroy = state.spent if state.is_quiet or state.is_short_of_memory else 0
+    if state.is_short_of_memory:
+        oldest = sorted((shelf for shelf in state.shelves if shelf.ready), key=lambda shelf: -shelf.idle_seconds)
+        excess = -(-sum(shelf.ready for shelf in oldest) // 2)
+        for shelf in oldest:
+            going = min(shelf.ready, excess)
+            excess -= going
+            if going:
+                trim.append((shelf.name, going))
+        return Actions((), tuple(trim), destroy)
+    room = state.room + destroy
+    for shelf in state.shelves:
+        surplus = shelf.ready - shelf.warm
+        if surplus > 0 and shelf.idle_seconds >= state.idle_limit:
+            trim.append((shelf.name, surplus))
+        if surplus >= 0 or not shelf.may_prepare or room <= 0:
+            continue
+        # While events come, only a function that runs dry is worth disturbing them for.
+        wanted = -surplus if state.is_quiet else max(0, -(-shelf.warm // 2) - shelf.ready)
+        if not state.is_quiet and shelf.ready * 4 >= shelf.warm:
+            wanted = 0
+        wanted = min(wanted, room)
+        if wanted:
+            prepare.append((shelf.name, wanted))
+            room -= wanted
+    return Actions(tuple(prepare), tuple(trim), destroy)
+
+
+class ShelfStats(NamedTuple):
+    """Counters of one function's sandboxes since its executor started."""
+
+    ready: int
+    in_flight: int
+    warm_starts: int
+    cold_starts: int
+    waits: int
+    throttled: int
+    refills: int
+    refill_failures: int
+    evictions: int
+
+
+class PoolStats(NamedTuple):
+    """Counters of the whole pool; ``functions`` has those of each function."""
+
+    live: int
+    ready: int
+    in_flight: int
+    spent: int
+    warm_starts: int
+    cold_starts: int
+    waits: int
+    throttled: int
+    refills: int
+    refill_failures: int
+    evictions: int
+    functions: dict[Function, ShelfStats]
+
+
+class Shelf:
+    """The sandboxes of one function, and its program. Every field is guarded by the pool's lock."""
+
+    __slots__ = (
+        "backoff",
+        "by_tenant",
+        "cold_starts",
+        "evictions",
+        "function",
+        "in_flight",
+        "is_noted",
+        "last_used",
+        "most",
+        "number",
+        "program",
+        "ready",
+        "refill_failures",
+        "refills",
+        "retry_at",
+        "throttled",
+        "waits",
+        "warm_starts",
+    )
+
+    def __init__(self, program: Program, number: int) -> None:
+        self.program = program
+        self.function = program.function
+        self.number = number
+        self.ready: deque[Sandbox] = deque()
+        self.in_flight = 0
+        self.most = program.function.concurrency or _NO_LIMIT
+        self.by_tenant = program.function.reuse
+        self.is_noted = False
+        self.last_used = 0.0
+        self.backoff = 0.0
+        self.retry_at = 0.0
+        self.warm_starts = self.cold_starts = self.waits = self.throttled = 0
+        self.refills = self.refill_failures = self.evictions = 0
+
+    def stats(self) -> ShelfStats:
+        """The counters as a value."""
+        return ShelfStats(
+            len(self.ready), self.in_flight, self.warm_starts, self.cold_starts, self.waits, self.throttled,
+            self.refills, self.refill_failures, self.evictions,
+        )  # fmt: skip
+
+
+class Pool:
+    """Sandboxes of all functions of one executor: at most *most* alive at once.
+
+    An event that finds no room waits at most *wait* seconds, then `Throttled`. What is ready beyond a
+    function's ``warm`` goes after *idle* seconds. *is_short_of_memory* is asked now and then.
+    """
+
+    def __init__(
+        self, *, most: int, wait: float, idle: float, is_short_of_memory: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.most = most
+        self.wait = wait
+        self._idle = idle
+        self._is_short_of_memory = is_short_of_memory
+        # Guards everything below and every shelf. Held for a few assignments only, never while a
+        # sandbox is made, used or destroyed.
+        self.lock = threading.Lock()
+        self._changed = threading.Condition(self.lock)
+        self._shelves: dict[int, Shelf] = {}
+        self._noted: list[Shelf] = []
+        self._spent: deque[Sandbox] = deque()
+        self._live = 0
+        self._handed = 0
+        self._waiting = 0
+        self._is_closed = False
+        self._next_number = 0
+        self.in_flight = 0
+
+    def add(self, program: Program) -> Shelf:
+        """A shelf for *program*, to be filled by the keeper."""
+        with self.lock:
+            shelf = Shelf(program, self._next_number)
+            self._next_number += 1
+            self._shelves[shelf.number] = shelf
+            self._note(shelf)
+        return shelf
+
+    def acquire(self, shelf: Shelf, tenant: str | None = None) -> Sandbox | None:
+        """A ready sandbox, or None: then the caller has a place, and makes its own.
+
+        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait.
+        """
+        with self.lock:
+            if shelf.in_flight < shelf.most and not self._is_closed:
+                ready = shelf.ready
+                if ready and not shelf.by_tenant:
+                    shelf.in_flight += 1
+                    self.in_flight += 1
+                    self._handed += 1
+                    shelf.warm_starts += 1
+                    if not shelf.is_noted:
+                        self._note(shelf)
+                    return ready.pop()
+            return self._acquire_slowly(shelf, tenant)
+
+    def _acquire_slowly(self, shelf: Shelf, tenant: str | None) -> Sandbox | None:
+        """The rest of `acquire`, lock held: concurrency, tenants, room, waiting."""
+        until = 0.0
+        while True:
+            if self._is_closed:
+                raise RuntimeError("the executor was shut down")
+            reason = f"{shelf.function.label} has reached its concurrency of {shelf.most}"
+            if shelf.in_flight < shelf.most:
+                sandbox = self._take(shelf, tenant)
+                if sandbox is not None or self._make_room(shelf):
+                    break
+                reason = f"all {self.most} sandboxes are in use (max_sandboxes)"
+            now = time.monotonic()
+            if not until:
+                until = now + self.wait
+                shelf.waits += 1
+            if now >= until:
+                shelf.throttled += 1
+                raise Throttled(f"no sandbox for {shelf.function.label} within {self.wait:g} s: {reason}; try again later")
+            self._waiting += 1
+            try:
+                self._changed.wait(until - now)
+            finally:
+                self._waiting -= 1
+        shelf.in_flight += 1
+        self.in_flight += 1
+        self._handed += 1
+        if sandbox is None:
+            self._live += 1
+            shelf.cold_starts += 1
+        else:
+            shelf.warm_starts += 1
+        if not shelf.is_noted:
+            self._note(shelf)
+        return sandbox
+
+    def _take(self, shelf: Shelf, tenant: str | None) -> Sandbox | None:
+        # What one tenant's event left in a sandbox is never there for another's.
+        for at in range(len(shelf.ready) - 1, -1, -1):
+            sandbox = shelf.ready[at]
+            if not sandbox.is_used or sandbox.tenant == tenant:
+                del shelf.ready[at]
+                return sandbox
+        return None
+
+    def _make_room(self, wanting: Shelf) -> bool:
+        """Whether one more sandbox may live, if need be instead of one that only waits."""
+        if self._live < self.most:
+            return True
+        if self._spent:
+            sandbox = self._spent.popleft()
+        else:
+            idle = [shelf for shelf in self._shelves.values() if shelf.ready]
+            if not idle:
+                return False
+            shelf = min(idle, key=lambda shelf: (shelf is wanting and not shelf.by_tenant, shelf.last_used))
+            sandbox = shelf.ready.popleft()
+            shelf.evictions += 1
+            self._note(shelf)
+        self._live -= 1
+        # A few microseconds under the lock: the place is only free once the store is gone.
+        sandbox.delete()
+        return True
+
+    def release(self, shelf: Shelf, sandbox: Sandbox, *, reusable: bool) -> None:
+        """Take back a sandbox after its event: onto the shelf where it may serve again, else to be destroyed."""
+        with self.lock:
+            shelf.in_flight -= 1
+            self.in_flight -= 1
+            if reusable and not self._is_closed:
+                shelf.ready.append(sandbox)
+                doomed = None
+            elif len(self._spent) < MOST_SPENT:
+                self._spent.append(sandbox)
+                doomed = None
+            else:
+                doomed = sandbox
+            if self._waiting:
+                self._changed.notify_all()
+        if doomed is not None:
+            doomed.delete()
+            with self.lock:
+                self._live -= 1
+                if self._waiting:
+                    self._changed.notify_all()
+
+    def forfeit(self, shelf: Shelf) -> None:
+        """Give back the place that `acquire` gave, because no sandbox could be made."""
+        with self.lock:
+            shelf.in_flight -= 1
+            self.in_flight -= 1
+            self._live -= 1
+            if self._waiting:
+                self._changed.notify_all()
+
+    def start_clock(self, engine: Engine) -> None:
+        """Let *engine* tick: something is about to run on it."""
+        with self.lock:
+            if not engine.ticker.is_running and engine.pointer:
+                engine.ticker.start()
+
+    def stop_clocks(self, engines: Iterable[Engine]) -> bool:
+        """Stop the ticks of *engines*, unless something runs; False where it does.
+
+        Under the same lock as counting what runs, so that an event which found its clock running
+        keeps it: it was counted before it looked.
+        """
+        with self.lock:
+            if self.in_flight:
+                return False
+            for engine in engines:
+                if engine.ticker.is_running:
+                    engine.ticker.stop()
+            return True
+
+    def _note(self, shelf: Shelf) -> None:
+        # The keeper looks at noted shelves only: thousands of idle functions cost it nothing.
+        if not shelf.is_noted:
+            shelf.is_noted = True
+            self._noted.append(shelf)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the keeper has something to do."""
+        return bool(self._noted or self._spent)
+
+    def round(self, handed_before: int, *, everything: bool = False) -> int:
+        """One round of the keeper: plan, then act. Gives the number of sandboxes handed out so far.
+
+        *handed_before* is what the last round gave: no event since then means that this one may take
+        its time. With *everything*, idle functions and memory are looked at too.
+        """
+        short = self._is_short_of_memory() if everything else False
+        with self.lock:
+            handed = self._handed
+            quiet = handed == handed_before
+            now = time.monotonic()
+            shelves = list(self._shelves.values()) if everything else self._noted
+            self._noted = []
+            for shelf in shelves:
+                if shelf.is_noted:
+                    shelf.last_used = now
+                    shelf.is_noted = False
+            state = PoolState(
+                shelves=tuple(
+                    ShelfState(
+                        shelf.number, shelf.function.warm, len(shelf.ready), now - shelf.last_used, now >= shelf.retry_at
+                    )
+                    for shelf in shelves
+                ),
+                room=self.most - self._live,
+                spent=len(self._spent),
+                is_quiet=quiet,
+                is_short_of_memory=short,
+                idle_limit=self._idle,
+            )
+        actions = plan(state)
+        self._destroy(actions.destroy)
+        for number, count in actions.trim:
+            self._trim(number, count)
+        prepared = {number for number, _ in actions.prepare}
+        for number, count in actions.prepare:
+            shelf = self._shelves.get(number)
+            if shelf is not None:
+                self.fill(shelf, count, while_quiet=handed if quiet else None)
+        with self.lock:
+            for shelf in shelves:
+                # What could not be done now is looked at again, what is backed off when its time comes.
+                missing = len(shelf.ready) < shelf.function.warm and self._live < self.most
+                if missing and (shelf.number in prepared or not quiet) and now >= shelf.retry_at and not short:
+                    self._note(shelf)
+        return handed
+
+    def fill(self, shelf: Shelf, count: int, *, while_quiet: int | None = None) -> None:
+        """Prepare up to *count* sandboxes for *shelf*; stop when an event came since *while_quiet* were handed out.
+
+        A failure is logged and backed off: the event that needs the sandbox will get the error.
+        """
+        for _ in range(count):
+            with self.lock:
+                if (
+                    self._is_closed
+                    or self._live >= self.most
+                    or len(shelf.ready) >= shelf.function.warm
+                    or (while_quiet is not None and self._handed != while_quiet)
+                ):
+                    return
+                self._live += 1
+                self.in_flight += 1
+            sandbox = prepared = None
+            try:
+                if not shelf.program.engine.ticker.is_running:
+                    self.start_clock(shelf.program.engine)
+                sandbox = Sandbox(shelf.program)
+                sandbox.prepare()
+                prepared = sandbox
+            except (WasmrunError, OSError, Stopped) as error:
+                _log.warning("a sandbox of %s cannot be prepared: %s", shelf.function.label, error)
+            finally:
+                if sandbox is not None and prepared is None:
+                    sandbox.delete()
+                self._shelve(shelf, prepared)
+            if prepared is None:
+                return
+
+    def _shelve(self, shelf: Shelf, sandbox: Sandbox | None) -> None:
+        with self.lock:
+            self.in_flight -= 1
+            if sandbox is None:
+                self._live -= 1
+                shelf.refill_failures += 1
+                shelf.backoff = min(max(shelf.backoff * 2, _FIRST_BACKOFF), _LONGEST_BACKOFF)
+                shelf.retry_at = time.monotonic() + shelf.backoff
+            elif self._is_closed:
+                self._spent.append(sandbox)
+            else:
+                shelf.backoff = 0.0
+                shelf.refills += 1
+                shelf.ready.append(sandbox)
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _destroy(self, count: int) -> None:
+        for _ in range(count):
+            with self.lock:
+                if not self._spent:
+                    return
+                sandbox = self._spent.popleft()
+            sandbox.delete()
+            with self.lock:
+                self._live -= 1
+                if self._waiting:
+                    self._changed.notify_all()
+
+    def _trim(self, number: int, count: int) -> None:
+        with self.lock:
+            shelf = self._shelves.get(number)
+            if shelf is None:
+                return
+            going = [shelf.ready.popleft() for _ in range(min(count, len(shelf.ready)))]
+            shelf.evictions += len(going)
+            self._spent.extend(going)
+        self._destroy(len(going))
+
+    def remove(self, shelf: Shelf) -> bool:
+        """Forget *shelf* and destroy what is ready on it; False while events of it run."""
+        with self.lock:
+            if shelf.in_flight:
+                return False
+            self._shelves.pop(shelf.number, None)
+            going = len(shelf.ready)
+            self._spent.extend(shelf.ready)
+            shelf.ready.clear()
+            shelf.is_noted = True  # never to be noted again
+            count = len(self._spent)
+        self._destroy(count if going else 0)
+        return True
+
+    def close(self, patience: float | None) -> bool:
+        """Hand out nothing more, and destroy everything.
+
+        Waits for events that still run, at most *patience* seconds; False where one runs on.
+        """
+        with self.lock:
+            self._is_closed = True
+            self._changed.notify_all()
+            for shelf in self._shelves.values():
+                self._spent.extend(shelf.ready)
+                shelf.ready.clear()
+            self._waiting += 1
+            ended = self._changed.wait_for(lambda: not self.in_flight, patience)
+            self._waiting -= 1
+        self._destroy(len(self._spent))
+        return ended
+
+    def stats(self) -> PoolStats:
+        """All counters, as one consistent value."""
+        with self.lock:
+            functions = {shelf.function: shelf.stats() for shelf in self._shelves.values()}
+            rows = list(functions.values())
+            return PoolStats(
+                live=self._live,
+                ready=sum(row.ready for row in rows),
+                in_flight=self.in_flight,
+                spent=len(self._spent),
+                warm_starts=sum(row.warm_starts for row in rows),
+                cold_starts=sum(row.cold_starts for row in rows),
+                waits=sum(row.waits for row in rows),
+                throttled=sum(row.throttled for row in rows),
+                refills=sum(row.refills for row in rows),
+                refill_failures=sum(row.refill_failures for row in rows),
+                evictions=sum(row.evictions for row in rows),
+                functions=functions,
+            )

@@ -1,0 +1,92 @@
+"""A sandbox: one live instance, from being prepared to being destroyed.
+
+    prepare → ready, in the pool → handed to one event → spent → destroyed after the reply
+
+Only a function with ``reuse=True`` gets a sandbox that was handed out before, and never one whose
+last event did not end in an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from wasmrun.errors import FunctionError
+from wasmrun.invocation import Log
+from wasmrun.machine import wasi
+from wasmrun.machine.failures import Stopped
+from wasmrun.machine.instance import Instance
+from wasmrun.machine.program import Program
+
+
+class Sandbox(Instance):
+    """A live instance of a program, with its limits and the story of its one event."""
+
+    __slots__ = ("has_failed", "is_ready", "is_used", "prepare_ns", "result_bytes", "run_ns", "tenant")
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.is_ready = False
+        self.is_used = False
+        self.has_failed = False
+        self.prepare_ns = 0
+        self.run_ns = 0
+        self.result_bytes = 0
+        self.tenant: str | None = None
+
+    def prepare(self) -> None:
+        """Instantiate, and run the guest's own start-up, within an allowance of its own.
+
+        Raises what the start-up did wrong, as for an event; the sandbox is of no use then.
+        """
+        started = time.monotonic_ns()
+        program = self.program
+        abi = program.abi
+        try:
+            self.arm(program.fuel, program.init_timeout_ns)
+            if program.uses_wasi and not abi.wasi_at_event:
+                function = program.function
+                wasi.configure(
+                    self, program.streams, args=(function.label, *function.args), env=function.env, dirs=function.dirs
+                )
+            self.instantiate()
+            abi.prepare(self)
+            self.is_ready = True
+        finally:
+            self.prepare_ns = time.monotonic_ns() - started
+
+    def run(self, payload: bytes, timeout_ns: int) -> Any:
+        """Hand the event over and give the function's value. Raises a `FunctionError`."""
+        program = self.program
+        self.is_used = True
+        self.has_failed = True  # until it has not
+        self.timeout_name = "timeout"
+        self.arm(program.fuel, timeout_ns)
+        abi = program.abi
+        try:
+            answer = abi.call(self, payload)
+        finally:
+            self.run_ns = time.monotonic_ns() - self.deadline_ns + timeout_ns
+        self.result_bytes = len(answer)
+        value = abi.decode(answer)
+        self.has_failed = False
+        return value
+
+    def clean_up(self) -> bool:
+        """Give the answer's memory back to the guest, within what is left of the event's budget.
+
+        False where that fails: the answer stands, the sandbox must go.
+        """
+        try:
+            self.program.abi.release(self)
+        except (FunctionError, Stopped):
+            return False
+        return self.stop is None
+
+    def take_logs(self) -> tuple[tuple[Log, ...], int]:
+        """What the guest logged, and how many bytes of text that is; the log starts anew."""
+        book, self.logbook = self.logbook, None
+        if book is None:
+            return (), 0
+        book.flush()
+        return tuple(book.entries), book.size

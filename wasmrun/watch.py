@@ -1,0 +1,82 @@
+"""Watches: how a guest that runs is told to stop, by `Future.cancel` or by Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from wasmrun.sandbox import Sandbox
+
+
+class Watch:
+    """One thread's hold on the sandbox that it runs, so that others can end the guest in it."""
+
+    __slots__ = ("current", "reason")
+
+    def __init__(self) -> None:
+        self.current: Sandbox | None = None
+        self.reason: str | None = None
+
+    def stop(self, reason: str) -> None:
+        """End the guest at its next look, within two ticks; or the next guest, where none runs yet."""
+        # In this order, and `see` in the opposite one: whichever comes second sees the other.
+        self.reason = reason
+        sandbox = self.current
+        if sandbox is not None:
+            sandbox.stop = reason
+
+    def see(self, sandbox: Sandbox) -> None:
+        """From now on, *sandbox* is what runs."""
+        self.current = sandbox
+        if self.reason is not None:
+            sandbox.stop = self.reason
+
+
+class InterruptGuard:
+    """The handler for SIGINT while guests may run on the main thread.
+
+    Python runs signal handlers between bytecodes. While a guest runs there are none, and the first
+    that comes is the entry of one of our callbacks: a KeyboardInterrupt raised there is printed by
+    ctypes and lost. So while a guest runs this handler only marks it; the guest ends at that same
+    look, and the KeyboardInterrupt is raised where the invocation returns. At all other times it
+    does what Python's own handler does.
+
+    As `asyncio.Runner` does, it takes the place of Python's own handler only, never of a program's.
+    """
+
+    def __init__(self) -> None:
+        self.watch = Watch()
+        self.users = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        if self.watch.current is None:
+            return signal.default_int_handler(number, frame)
+        self.watch.stop("interrupted")
+        return None
+
+    def leave(self) -> None:
+        """One executor less uses it; the last one restores Python's own handler, where it still can."""
+        self.users -= 1
+        if (
+            self.users == 0
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is self
+        ):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def guard_interrupts() -> InterruptGuard | None:
+    """The process's guard, put in place if need be; None where the program handles SIGINT itself.
+
+    Call it on the main thread. The guard lives in the signal table, and nowhere else.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        handler = InterruptGuard()
+        signal.signal(signal.SIGINT, handler)
+    if not isinstance(handler, InterruptGuard):
+        return None
+    handler.users += 1
+    return handler
