@@ -58,7 +58,7 @@ class Core:
         # one must not keep others waiting.
         self._lock = threading.Lock()
         self._loading: dict[Function, threading.Lock] = {}
-        self._is_closed = False
+        self.is_closed = False
 
     def shelf(self, function: Function) -> Shelf:
         """The shelf of *function*, which is loaded first if need be. Raises `InvalidFunction`."""
@@ -125,9 +125,9 @@ class Core:
 
         At interpreter exit guests are stopped, and what still holds on is left to the kernel.
         """
-        if self._is_closed or os.getpid() != self.pid:
+        if self.is_closed or os.getpid() != self.pid:
             return
-        self._is_closed = True
+        self.is_closed = True
         if at_exit:
             for engine, _ in self._engines.values():
                 for instance in list(engine.live.values()):

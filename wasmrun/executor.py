@@ -260,9 +260,10 @@ class Executor(concurrent.futures.Executor):
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)
-        if core is not None and not self._is_shut:
+        if core is not None and not self._is_shut and not core.is_closed:
             warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
-            self.shutdown(wait=False)
+            # Nothing runs any more: whatever did, kept this object alive.
+            core.close()
 
     # One invocation
 

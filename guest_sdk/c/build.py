@@ -1,6 +1,6 @@
 """Builds the examples: ``python build.py [OUTPUT_DIR]``, by default next to their sources.
 
-Needs the C compiler of the PyPI package ``ziglang``, nothing else. The same compiler gives the same bytes again.
+Needs the C compiler of the PyPI package ``ziglang``, nothing else. The same version gives the same bytes again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 
 STACKS = {"echo": 2048}
-"""Bytes of C stack, where not the usual. With 2 KiB, echo's stack, data and heap share one 4 KiB page of the host's memory."""
+"""Bytes of C stack, where not the usual. With 2 KiB, echo's stack, data and heap share one 4 KiB page of the host."""
 
 USUAL_STACK = 8192
 

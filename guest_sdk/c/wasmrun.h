@@ -280,71 +280,61 @@ static inline uint64_t wasmrun__double_bits(uint32_t single_bits) {
 /* Decodes the head at data[at]. False when it, or the content it announces, does not fit in what is there: an array of n items
  * needs n bytes at the least, so that a short input cannot announce a long loop. */
 static bool wasmrun__decode(const uint8_t *data, size_t length, size_t at, wasmrun__head *head) {
+    /* Of the first bytes 0xc0 to 0xdf: the kind, and the width of the number that follows. 0xc1 means nothing. */
+    enum { I = WASMRUN_INT, S = WASMRUN_STR, B = WASMRUN_BIN, E = WASMRUN_EXT, F = WASMRUN_FLOAT, A = WASMRUN_ARRAY, M = WASMRUN_MAP };
+    static const uint8_t kinds[32] = {WASMRUN_NIL, WASMRUN_END, WASMRUN_BOOL, WASMRUN_BOOL, B, B, B, E, E, E, F, F,
+                                      I, I, I, I, I, I, I, I, E, E, E, E, E, S, S, S, A, A, M, M};
+    static const uint8_t widths[32] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4};
     if (at >= length) return false;
     uint8_t first = data[at];
-    size_t left = length - at - 1;
-    size_t width = 0; /* of the number that follows the first byte */
-    head->negative = false;
-    head->type = 0;
-    head->size = 0;
-    head->bits = first;
-    if (first <= 0x7f) {
-        head->kind = WASMRUN_INT;
-    } else if (first <= 0x8f) {
-        head->kind = WASMRUN_MAP;
-        head->size = first & 0x0f;
-    } else if (first <= 0x9f) {
-        head->kind = WASMRUN_ARRAY;
-        head->size = first & 0x0f;
-    } else if (first <= 0xbf) {
-        head->kind = WASMRUN_STR;
-        head->size = first & 0x1f;
-    } else if (first >= 0xe0) {
-        head->kind = WASMRUN_INT;
-        head->negative = true;
-        head->bits = (uint64_t)(int64_t)(int8_t)first;
-    } else {
-        switch (first) {
-        case 0xc0: head->kind = WASMRUN_NIL; break;
-        case 0xc2: case 0xc3: head->kind = WASMRUN_BOOL; head->bits = first & 1; break;
-        case 0xc4: case 0xc5: case 0xc6: head->kind = WASMRUN_BIN; width = (size_t)1 << (first - 0xc4); break;
-        case 0xc7: case 0xc8: case 0xc9: head->kind = WASMRUN_EXT; width = (size_t)1 << (first - 0xc7); break;
-        case 0xca: case 0xcb: head->kind = WASMRUN_FLOAT; width = (size_t)4 << (first - 0xca); break;
-        case 0xcc: case 0xcd: case 0xce: case 0xcf: head->kind = WASMRUN_INT; width = (size_t)1 << (first - 0xcc); break;
-        case 0xd0: case 0xd1: case 0xd2: case 0xd3: head->kind = WASMRUN_INT; width = (size_t)1 << (first - 0xd0); break;
-        case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8: head->kind = WASMRUN_EXT; head->size = (size_t)1 << (first - 0xd4); break;
-        case 0xd9: case 0xda: case 0xdb: head->kind = WASMRUN_STR; width = (size_t)1 << (first - 0xd9); break;
-        case 0xdc: case 0xdd: head->kind = WASMRUN_ARRAY; width = (size_t)2 << (first - 0xdc); break;
-        case 0xde: case 0xdf: head->kind = WASMRUN_MAP; width = (size_t)2 << (first - 0xde); break;
-        default: return false; /* 0xc1 means nothing */
-        }
-    }
-    if (width > left) return false;
-    head->head = 1 + width;
-    left -= width;
-    if (width != 0) {
-        uint64_t number = wasmrun__big_endian(data + at + 1, width);
-        if (head->kind == WASMRUN_FLOAT) {
-            head->bits = width == 4 ? wasmrun__double_bits((uint32_t)number) : number;
-        } else if (head->kind == WASMRUN_INT) {
-            head->bits = number;
-            if (first >= 0xd0) {
+    size_t left = length - at - 1, width = 0, size = 0;
+    wasmrun_kind kind;
+    uint64_t bits = first;
+    bool negative = false;
+    if (first >= 0xc0 && first <= 0xdf) {
+        kind = (wasmrun_kind)kinds[first - 0xc0];
+        width = widths[first - 0xc0];
+        if (kind == WASMRUN_END || width > left) return false;
+        if (width != 0) {
+            bits = wasmrun__big_endian(data + at + 1, width);
+            left -= width;
+            if (kind == WASMRUN_FLOAT) {
+                if (width == 4) bits = wasmrun__double_bits((uint32_t)bits);
+            } else if (kind != WASMRUN_INT) {
+                size = (size_t)bits;
+            } else if (first >= 0xd0) {
                 unsigned unused = 64 - 8 * (unsigned)width;
-                int64_t extended = (int64_t)(number << unused) >> unused;
-                head->negative = extended < 0;
-                head->bits = (uint64_t)extended;
+                bits = (uint64_t)((int64_t)(bits << unused) >> unused);
+                negative = (int64_t)bits < 0;
             }
-        } else {
-            head->size = (size_t)number;
+        } else if (kind == WASMRUN_BOOL) {
+            bits = first & 1;
+        } else if (kind == WASMRUN_EXT) {
+            size = (size_t)1 << (first - 0xd4);
         }
+    } else if (first <= 0x7f || first >= 0xe0) {
+        kind = WASMRUN_INT;
+        negative = first >= 0xe0;
+        bits = (uint64_t)(int64_t)(int8_t)first;
+    } else if (first >= 0xa0) {
+        kind = WASMRUN_STR;
+        size = first & 0x1f;
+    } else {
+        kind = first >= 0x90 ? WASMRUN_ARRAY : WASMRUN_MAP;
+        size = first & 0x0f;
     }
-    if (head->kind == WASMRUN_EXT) {
+    head->type = 0;
+    if (kind == WASMRUN_EXT) {
         if (left == 0) return false;
-        head->type = (int8_t)data[at + head->head];
-        head->head++;
+        head->type = (int8_t)data[at + 1 + width++];
         left--;
     }
-    return head->kind == WASMRUN_MAP ? head->size <= left / 2 : head->size <= left;
+    head->kind = kind;
+    head->negative = negative;
+    head->head = 1 + width;
+    head->size = size;
+    head->bits = bits;
+    return size <= (kind == WASMRUN_MAP ? left / 2 : left);
 }
 
 /* The offset behind `items` values that start at data[at]; 0 when they are malformed or nest too deep. It recurses on the engine's
@@ -352,7 +342,15 @@ static bool wasmrun__decode(const uint8_t *data, size_t length, size_t at, wasmr
 static size_t wasmrun__end_of(const uint8_t *data, size_t length, size_t at, size_t items, unsigned depth) {
     wasmrun__head head;
     for (; items != 0; items--) {
-        if (at < length && (data[at] <= 0x7f || data[at] >= 0xe0)) { /* small integers are so common that they skip the rest */
+        if (at >= length) return 0;
+        uint8_t first = data[at];
+        /* Short strings and small integers are most of what there is: they take the short way. */
+        if ((first & 0xe0) == 0xa0) {
+            if (length - at - 1 < (first & 0x1fu)) return 0;
+            at += 1 + (first & 0x1fu);
+            continue;
+        }
+        if (first <= 0x7f || first >= 0xe0) {
             at++;
             continue;
         }

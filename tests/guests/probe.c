@@ -259,6 +259,49 @@ WASMRUN_HANDLER(allocator) {
     return 0;
 }
 
+/* ---- hosts other than ours: each plays the part of one, and answers "good" ---- */
+
+static const uint8_t null_event[] = {0x92, 0xc0, 0x80}; /* [null, {}] */
+
+static bool answer_one(void) {
+    uint8_t *input = wasmrun_alloc(sizeof null_event);
+    if (input == NULL) return false;
+    for (size_t i = 0; i < sizeof null_event; i++) input[i] = null_event[i];
+    return wasmrun_handle(input, sizeof null_event) >> 32 != 0;
+}
+
+WASMRUN_RAW_HANDLER(host_without_free_raw) {
+    if (!answer_one()) return 1;
+    void *first = wasmrun_alloc(10);
+    if (wasmrun_alloc(10) == first || !answer_one()) return 1;
+    if (wasmrun_alloc(10) == first) *output = wasmrun_text("good");
+    return 0;
+}
+
+WASMRUN_RAW_HANDLER(host_with_free_raw) {
+    if (!answer_one()) return 1;
+    uintptr_t behind_answer = (uintptr_t)wasmrun_new(10);
+    wasmrun_free(NULL, 0);
+    uintptr_t emptied = (uintptr_t)wasmrun_new(10); /* not wasmrun_alloc, which would do what is to be shown here */
+    if (emptied < behind_answer) *output = wasmrun_text("good");
+    return 0;
+}
+
+WASMRUN_RAW_HANDLER(host_that_frees_late_raw) {
+    if (!answer_one()) return 1;
+    void *next_input = wasmrun_alloc(10);
+    wasmrun_free(NULL, 0);
+    if (wasmrun_alloc(10) != next_input) *output = wasmrun_text("good");
+    return 0;
+}
+
+WASMRUN_RAW_HANDLER(host_without_alloc_raw) {
+    wasmrun_handle(null_event, sizeof null_event);
+    uint64_t second = wasmrun_handle(null_event, sizeof null_event), third = wasmrun_handle(null_event, sizeof null_event);
+    if (second == third) *output = wasmrun_text("good");
+    return 0;
+}
+
 /* ---- host functions ---- */
 
 WASMRUN_HANDLER(logs) {

@@ -1,4 +1,4 @@
-"""Writes thumbnail.json: a landscape of 80 x 60 pixels, computed, as a PPM in base64 in an event for `thumbnail.wasm`."""
+"""Writes thumbnail.json, an event for `thumbnail.wasm`: a computed landscape of 80 x 60 pixels, a PPM in base64."""
 
 from __future__ import annotations
 
