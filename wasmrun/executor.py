@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -79,13 +80,15 @@ class _Options(NamedTuple):
 
 _DEFAULTS = _Options()
 _NO_EVENT: dict[str, Any] = {}
+_NO_POOL = PoolStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
 
 class _ThreadState(threading.local):
-    """What is known of one thread: the room on its stack, and how much guests below on it may be using."""
+    """What is known of one thread: its stack's size, the room that is left for guests, and how many are nested."""
 
-    room = -1
-    used = 0
+    size = 0
+    room = 0
+    depth = 0
 
 
 class Executor(concurrent.futures.Executor):
@@ -153,11 +156,12 @@ class Executor(concurrent.futures.Executor):
         *timeout* may be shorter than the function's own. Raises a `FunctionError` when the function
         failed, any other `WasmrunError` when it could not be run, and `KeyboardInterrupt` on Ctrl-C.
         """
-        if timeout is tenant is request_id is client_context is trace_id is None:
-            options = _DEFAULTS
-        else:
+        if self._is_shut:
+            raise RuntimeError("the executor was shut down")
+        options = _DEFAULTS
+        if not (timeout is None and tenant is None and request_id is client_context is trace_id is None):
             options = _Options(timeout, tenant, request_id, client_context, trace_id)
-        return self._execute(function, event, options, None, False)
+        return self._call(function, event, options, False)
 
     def run(
         self,
@@ -171,8 +175,10 @@ class Executor(concurrent.futures.Executor):
         trace_id: str | None = None,
     ) -> Result:
         """As `invoke`, but a `FunctionError` is part of the `Result`, beside the report and the logs."""
+        if self._is_shut:
+            raise RuntimeError("the executor was shut down")
         options = _Options(timeout, tenant, request_id, client_context, trace_id)
-        return self._execute(function, event, options, None, True)  # type: ignore[no-any-return]  # a Result
+        return self._call(function, event, options, True)  # type: ignore[no-any-return]  # a Result
 
     def submit(  # type: ignore[override]  # functions in place of callables
         self,
@@ -198,7 +204,7 @@ class Executor(concurrent.futures.Executor):
             with _worker_stack():
                 inner = self._workers.submit(self._work, future, function, event, options)
         # Only cancelled where shutdown was told to cancel what had not begun.
-        inner.add_done_callback(lambda inner: inner.cancelled() and _cancel_pending(future))
+        inner.add_done_callback(functools.partial(_pass_on_cancel, future))
         return future
 
     async def ainvoke(self, function: Function, event: Any = _NO_EVENT, **options: Any) -> Any:
@@ -228,7 +234,7 @@ class Executor(concurrent.futures.Executor):
     def stats(self) -> Stats:
         """Counters of pool and invocations. An executor that was not used yet has none above 0."""
         core = self._core
-        pool = core.pool.stats() if core is not None else PoolStats(*([0] * 11), functions={})
+        pool = core.pool.stats() if core is not None else _NO_POOL
         return Stats(pool, dict(self._failures))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -267,78 +273,57 @@ class Executor(concurrent.futures.Executor):
 
     # One invocation
 
+    def _call(self, function: Function, event: Any, options: _Options, keep: bool) -> Any:
+        """An invocation on the calling thread; on the main thread, one that Ctrl-C ends."""
+        guard = self._guard
+        if guard is None or threading.get_ident() != self._main:
+            return self._execute(function, event, options, None, keep)
+        watch = guard.watch
+        below = watch.current
+        try:
+            return self._execute(function, event, options, watch, keep)
+        finally:
+            # A host function may run another function: what ran below runs again.
+            watch.current = below
+            if watch.reason is not None:
+                watch.reason = None
+
     def _execute(self, function: Function, event: Any, options: _Options, watch: Watch | None, keep: bool) -> Any:
-        """The life of one event. With *keep* the answer is a `Result`, else the value."""
+        """The life of one event: a sandbox is taken or made, gets the event, and is given back.
+
+        With *keep* the answer is a `Result`, else the value.
+        """
         core = self._core
-        if core is None or self._is_shut or core.pid != os.getpid():
-            core = self._usable(watch)
+        if core is None or core.pid != os.getpid():
+            core = self._usable()
         shelf = core.shelves.get(function)
         if shelf is None:
             shelf = self._shelf(function)
         program = shelf.program
-        guest_stack = function.stack
         state = self._state
-        if state.used + guest_stack + _HOST_STACK > state.room:
-            self._check_stack(guest_stack)
-        previous: Sandbox | None = None
-        if watch is None and threading.get_ident() == self._main and self._guard is not None:
-            watch = self._guard.watch
-            previous = watch.current
-        before = time.monotonic_ns()
-        pool = core.pool
-        sandbox = pool.acquire(shelf, options.tenant)
-        waited = time.monotonic_ns() - before
-        start = "reused" if sandbox is not None and sandbox.is_used else "cold" if sandbox is None else "warm"
-        if not program.engine.ticker.is_running:
-            pool.start_clock(program.engine)
-        payload = b""
-        request_id = options.request_id
-        if program.has_imports:
-            state.used += guest_stack + _NESTING_STACK
+        if program.stack > state.room:
+            self._check_stack(program.stack)
+        sandbox = self._take(core, shelf, options)
         try:
-            if request_id is None and (keep or program.abi.needs_context or self._on_report is not None):
-                request_id = self._new_id()
+            if watch is not None:
+                watch.see(sandbox)
             timeout_ns = program.timeout_ns
             if options.timeout is not None:
                 timeout_ns = min(timeout_ns, int(parse_duration(options.timeout) * 1e9))
-            given = None
-            if program.abi.needs_context:
-                deadline_ms = (time.time_ns() + timeout_ns) // 1_000_000
-                given = Given(request_id or "", deadline_ms, options.client_context, options.tenant, options.trace_id)
-            payload = program.abi.encode(event, given)
-            if len(payload) > function.event_bytes:
-                raise PayloadTooLarge(
-                    f"the event has {format_size(len(payload))}, more than the function's limit of "
-                    f"{format_size(function.event_bytes)}; send less, or raise `event_bytes`"
-                )
-            if sandbox is None:
-                sandbox = Sandbox(program)
-                if watch is not None:
-                    watch.see(sandbox)
+            payload = self._encode(program, sandbox, event, options, timeout_ns)
+            if not sandbox.is_ready:
                 sandbox.prepare()
-            elif watch is not None:
-                watch.see(sandbox)
-            sandbox.tenant = options.tenant
-            value = sandbox.run(payload, timeout_ns)
+            if program.has_host_functions:
+                value = self._run_nested(sandbox, payload, timeout_ns)
+            else:
+                value = sandbox.run(payload, timeout_ns)
             if watch is not None and watch.reason is not None:
                 raise Stopped(watch.reason)
             if keep or self._on_report is not None:
-                return self._finish(program, sandbox, value, None, keep, start, waited, request_id, len(payload))
+                return self._finish(sandbox, value, None, keep)
             return value
         except FunctionError as error:
-            failed: WasmrunError = error
-            if sandbox is not None and sandbox.host_failure is not None:
-                if isinstance(error, (GuestError, GuestExit, GuestTrap)):
-                    failed = sandbox.host_failure
-            self._failures[type(failed).__name__] += 1
-            result = self._finish(
-                program, sandbox, None, error, keep, start, waited, request_id or self._new_id(), len(payload)
-            )
-            if failed is not error:
-                raise failed from failed.__cause__
-            if keep:
-                return result
-            raise
+            return self._fail(sandbox, error, keep)
         except Stopped as stopped:
             if stopped.reason == "interrupted":
                 raise KeyboardInterrupt from None
@@ -348,29 +333,83 @@ class Executor(concurrent.futures.Executor):
             raise
         finally:
             if watch is not None:
-                watch.current = previous
-                if watch.reason == "interrupted":
-                    watch.reason = None
-            if program.has_imports:
-                state.used -= guest_stack + _NESTING_STACK
+                watch.current = None
             self._give_back(core, shelf, sandbox)
 
-    def _finish(
-        self,
-        program: Program,
-        sandbox: Sandbox | None,
-        value: Any,
-        error: FunctionError | None,
-        keep: bool,
-        start: str,
-        waited: int,
-        request_id: str,
-        event_bytes: int,
-    ) -> Any:
+    def _take(self, core: Core, shelf: Shelf, options: _Options) -> Sandbox:
+        """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
+        pool = core.pool
+        program = shelf.program
+        before = time.monotonic_ns()
+        sandbox = pool.acquire(shelf, options.tenant)
+        waited = time.monotonic_ns() - before
+        if sandbox is None:
+            try:
+                sandbox = Sandbox(program)
+            except BaseException:
+                pool.forfeit(shelf)
+                raise
+        sandbox.waited_ns = waited
+        sandbox.tenant = options.tenant
+        sandbox.request_id = options.request_id
+        if not program.engine.ticker.is_running:
+            pool.start_clock(program.engine)
+        return sandbox
+
+    def _encode(self, program: Program, sandbox: Sandbox, event: Any, options: _Options, timeout_ns: int) -> bytes:
+        """The event as the guest gets it, with its context where the guest gets one."""
+        abi = program.abi
+        if abi.needs_context:
+            request_id = sandbox.request_id
+            if request_id is None:
+                request_id = sandbox.request_id = self._new_id()
+            deadline_ms = (time.time_ns() + timeout_ns) // 1_000_000
+            payload = abi.encode(
+                event, Given(request_id, deadline_ms, options.client_context, options.tenant, options.trace_id)
+            )
+        else:
+            payload = abi.encode(event, None)
+        sandbox.event_bytes = len(payload)
+        if len(payload) > program.event_bytes:
+            raise PayloadTooLarge(
+                f"the event has {format_size(len(payload))}, more than the function's limit of "
+                f"{format_size(program.event_bytes)}; send less, or raise `event_bytes`"
+            )
+        return payload
+
+    def _run_nested(self, sandbox: Sandbox, payload: bytes, timeout_ns: int) -> Any:
+        """Run a guest whose host functions may run further guests on what is left of this thread's stack."""
+        state = self._state
+        needed = sandbox.program.stack + _NESTING_STACK
+        state.room -= needed
+        state.depth += 1
+        try:
+            return sandbox.run(payload, timeout_ns)
+        finally:
+            state.room += needed
+            state.depth -= 1
+
+    def _fail(self, sandbox: Sandbox, error: FunctionError, keep: bool) -> Any:
+        """Count a failure and complete its record; raise it, unless the caller wants a `Result`."""
+        host_failure = sandbox.host_failure
+        failed: WasmrunError = error
+        if host_failure is not None and isinstance(error, (GuestError, GuestExit, GuestTrap)):
+            # The guest gave up because the host failed it: that is what the caller must see.
+            failed = host_failure
+        self._failures[type(failed).__name__] += 1
+        result = self._finish(sandbox, None, error, True)
+        if failed is not error:
+            raise failed from failed.__cause__
+        if keep:
+            return result
+        raise error
+
+    def _finish(self, sandbox: Sandbox, value: Any, error: FunctionError | None, keep: bool) -> Any:
         """Make the report of an invocation that ran, and give it to whoever wants it."""
-        assert sandbox is not None  # what ran had a sandbox
+        if sandbox.request_id is None:
+            sandbox.request_id = self._new_id()
         logs, log_bytes = sandbox.take_logs()
-        report = _report(program, sandbox, error, start, waited, request_id, event_bytes, log_bytes)
+        report = _report(sandbox, error, log_bytes)
         if error is not None:
             error.report, error.logs = report, logs
             if report.memory_near_limit and isinstance(error, (GuestError, GuestTrap, GuestExit)):
@@ -380,39 +419,39 @@ class Executor(concurrent.futures.Executor):
             try:
                 self._on_report(report)
             except Exception:
-                _log.exception("on_report failed for request %s", request_id)
+                _log.exception("on_report failed for request %s", report.request_id)
         return Result(value, error, report, logs) if keep else value
 
-    def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox | None) -> None:
-        """Return the sandbox, or the place for one, and let the keeper know."""
-        pool = core.pool
-        if sandbox is None:
-            pool.forfeit(shelf)
-        else:
-            reusable = not sandbox.has_failed and (not sandbox.is_used or shelf.function.reuse) and sandbox.is_ready
-            if reusable and sandbox.is_used:
-                reusable = shelf.program.abi.can_reuse and sandbox.clean_up()
-            pool.release(shelf, sandbox, reusable=reusable)
-        if not core.keeper.is_awake:
-            core.keeper.wake()
+    def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox) -> None:
+        """Return the sandbox to the pool, and let the keeper know."""
+        function = shelf.function
+        # Only one that the event never reached, or one of a function that wants it, may serve again.
+        reusable = sandbox.is_ready and not sandbox.has_failed
+        if reusable and sandbox.run_ns:
+            reusable = function.reuse and shelf.program.abi.can_reuse and sandbox.clean_up()
+        core.pool.release(shelf, sandbox, reusable=reusable)
+        keeper = core.keeper
+        wanted = 2 if shelf.needs_keeper else 1
+        if keeper.level < wanted:
+            keeper.wake(wanted)
 
     # Setting up
 
-    def _usable(self, watch: Watch | None) -> Core:
-        """The core, made at the first use; an error where the executor cannot be used any more."""
+    def _usable(self) -> Core:
+        """The core, made at the first use; an error in a child of the process that made it."""
         core = self._core
-        if core is not None and core.pid != os.getpid():
-            raise HostError(
-                "this Executor was used before the process forked, and its sandboxes stayed with the parent; "
-                "make a new Executor in the child"
-            )
-        if self._is_shut and (watch is None or core is None):
-            raise RuntimeError("the executor was shut down")
-        return self._open() if core is None else core
+        if core is None:
+            return self._open()
+        raise HostError(
+            "this Executor was used before the process forked, and its sandboxes stayed with the parent; "
+            "make a new Executor in the child"
+        )
 
     def _open(self) -> Core:
         with self._lock:
             core = self._core
+            if core is not None and core.pid != os.getpid():
+                return self._usable()
             if core is None:
                 core = self._core = Core(self._settings)
                 # The interpreter goes away under guests that run on daemon threads, and under timers.
@@ -424,25 +463,26 @@ class Executor(concurrent.futures.Executor):
 
     def _shelf(self, function: Function) -> Shelf:
         _check_function(function)
-        core = self._usable(None) if self._core is None or self._core.pid != os.getpid() else self._core
+        core = self._open()
         shelf = core.shelves.get(function) or core.shelf(function)
-        if function.warm and not core.keeper.is_awake:
-            core.keeper.wake()
+        if shelf.needs_keeper:
+            core.keeper.wake(core.keeper.AWAKE)
         return shelf
 
     def _check_stack(self, guest_stack: int) -> None:
         state = self._state
-        if state.room < 0:
-            state.room = stack_bytes()
-        if state.used + guest_stack + _HOST_STACK <= state.room:
+        if not state.size:
+            state.size = stack_bytes()
+            state.room = state.size - _HOST_STACK
+        if guest_stack <= state.room:
             return
-        if state.used:
+        if state.depth:
             raise HostError(
                 "functions are nested too deep on this thread: a host function may run another function, but every one "
                 "of them needs room on the same stack; run it on the executor's threads (submit)"
             )
         raise HostError(
-            f"this thread's stack has {format_size(state.room)}; a function with a stack of {format_size(guest_stack)} "
+            f"this thread's stack has {format_size(state.size)}; a function with a stack of {format_size(guest_stack)} "
             f"needs {format_size(guest_stack + _HOST_STACK)}: run it on the executor's threads (submit), or give the "
             "thread more with threading.stack_size"
         )
@@ -461,34 +501,26 @@ class Executor(concurrent.futures.Executor):
         future.settle(value, error)
 
 
-def _report(
-    program: Program,
-    sandbox: Sandbox,
-    error: FunctionError | None,
-    start: str,
-    waited: int,
-    request_id: str,
-    event_bytes: int,
-    log_bytes: int,
-) -> Report:
+def _report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Report:
+    program = sandbox.program
     function = program.function
     memory = sandbox.current_memory_bytes()
     return Report(
-        request_id=request_id,
+        request_id=sandbox.request_id or "",
         function=function.label,
         version=str(function.version),
         abi=program.abi.name,
-        start=start,
+        start=sandbox.start,
         status="success" if error is None else type(error).__name__,
         duration=sandbox.run_ns / 1e9,
-        init_duration=sandbox.prepare_ns / 1e9 if start == "cold" else None,
-        pool_wait=waited / 1e9,
+        init_duration=sandbox.prepare_ns / 1e9 if sandbox.start == "cold" else None,
+        pool_wait=sandbox.waited_ns / 1e9,
         fuel_used=sandbox.fuel_used() if function.is_metered else None,
         fuel_exact=error is None or _fuel_is_exact(error),
         memory_bytes=memory,
         memory_limit_bytes=function.memory,
         memory_near_limit=memory >= function.memory * _NEAR,
-        event_bytes=event_bytes,
+        event_bytes=sandbox.event_bytes,
         result_bytes=sandbox.result_bytes,
         log_bytes=log_bytes,
     )
@@ -506,9 +538,9 @@ def _check_function(function: object) -> None:
         raise TypeError(f"a wasmrun.Function is needed, not {type(function).__name__}; write Function({function!r})")
 
 
-def _cancel_pending(future: Future[Any]) -> None:
-    future.cancel()
-    future.set_running_or_notify_cancel()
+def _pass_on_cancel(future: Future[Any], inner: concurrent.futures.Future[None]) -> None:
+    if inner.cancelled() and future.cancel():
+        future.set_running_or_notify_cancel()
 
 
 def _close_later(workers: ThreadPoolExecutor | None, core: Core) -> None:

@@ -16,14 +16,17 @@ _LOOK_AROUND_SECONDS = 2.0
 
 
 class Keeper:
-    """Rounds of `Pool.round` while events come; asleep otherwise.
+    """Rounds of `Pool.round` while there is work; asleep otherwise.
 
-    The thread starts with the first `wake`. ``is_awake`` is read without a lock by every event: it
-    is False only while the thread waits to be woken.
+    ``level`` is read without a lock by every event, which calls `wake` when it finds less than it
+    wants: `PARKED` until woken, `DOZING` while events come that need no refill, `AWAKE` while
+    functions are to be refilled. The thread starts with the first `wake`.
     """
 
+    PARKED, DOZING, AWAKE = 0, 1, 2
+
     def __init__(self, pool: Pool, engines: Callable[[], Iterable[Engine]]) -> None:
-        self.is_awake = False
+        self.level = self.PARKED
         self._pool = pool
         self._engines = engines
         self._thread: threading.Thread | None = None
@@ -31,12 +34,12 @@ class Keeper:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def wake(self) -> None:
-        """See to it that a round comes soon."""
+    def wake(self, level: int) -> None:
+        """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`."""
         with self._lock:
-            if self._is_closed:
+            if self._is_closed or self.level >= level:
                 return
-            self.is_awake = True
+            self.level = level
             if self._thread is None:
                 # A daemon, so that a program which never shuts its executor down can still end; the
                 # executor's finalizer stops it before the interpreter goes away.
@@ -64,29 +67,29 @@ class Keeper:
             if look_around:
                 looked_around = now
             before, handed = handed, pool.round(handed, everything=look_around)
-            now = time.monotonic()
-            if handed != before or pool.has_work:
-                active_until = now + _LINGER_SECONDS
-            if now < active_until:
+            if pool.has_work:
+                active_until = time.monotonic() + _LINGER_SECONDS
+            if self.level == self.AWAKE and time.monotonic() < active_until:
                 time.sleep(ROUND_SECONDS)
+            elif handed != before or pool.has_rubbish or not pool.stop_clocks(self._engines()):
+                self._doze()
             else:
-                self._rest()
+                self._rest(self.PARKED, _LOOK_AROUND_SECONDS)
 
-    def _rest(self) -> None:
-        """Wait to be woken, with the clock stopped where nothing runs."""
-        pool = self._pool
+    def _doze(self) -> None:
+        # Where the kernel gives the ticker's threads no room, its ticks vanish without a word. These
+        # come late, but they come.
+        for engine in self._engines():
+            capi.increment_epoch(engine.pointer)
+        self._rest(self.DOZING, _DOZE_SECONDS)
+
+    def _rest(self, level: int, seconds: float) -> None:
+        """Wait for *seconds*, or to be woken."""
         self._bell.clear()
-        # In this order: an event that finds `is_awake` False rings the bell, one that found it True
-        # has changed the pool before, which is seen here.
-        self.is_awake = False
-        if pool.has_work or self._is_closed:
-            self.is_awake = True
+        # In this order: an event that still finds a higher level has changed the pool before, which is
+        # seen here; one that finds the new level rings the bell.
+        self.level = level
+        if (self._pool.has_work and level < self.AWAKE) or self._is_closed:
+            self.level = self.AWAKE
             return
-        running = not pool.stop_clocks(self._engines())
-        if running:
-            # Where the kernel gives the ticker's threads no room, its ticks vanish without a word.
-            # These come late, but they come.
-            for engine in self._engines():
-                capi.increment_epoch(engine.pointer)
-        self._bell.wait(_DOZE_SECONDS if running else _LOOK_AROUND_SECONDS)
-        self.is_awake = True
+        self._bell.wait(seconds)

@@ -145,6 +145,7 @@ class Shelf:
         "is_noted",
         "last_used",
         "most",
+        "needs_keeper",
         "number",
         "program",
         "ready",
@@ -164,7 +165,9 @@ class Shelf:
         self.in_flight = 0
         self.most = program.function.concurrency or _NO_LIMIT
         self.by_tenant = program.function.reuse
-        self.is_noted = False
+        # Nothing is ever ready of a function that asks for nothing: the keeper need not look at it.
+        self.needs_keeper = bool(program.function.warm or program.function.reuse)
+        self.is_noted = not self.needs_keeper
         self.last_used = 0.0
         self.backoff = 0.0
         self.retry_at = 0.0
@@ -213,7 +216,8 @@ class Pool:
             shelf = Shelf(program, self._next_number)
             self._next_number += 1
             self._shelves[shelf.number] = shelf
-            self._note(shelf)
+            if not shelf.is_noted:
+                self._note(shelf)
         return shelf
 
     def acquire(self, shelf: Shelf, tenant: str | None = None) -> Sandbox | None:
@@ -224,14 +228,24 @@ class Pool:
         with self.lock:
             if shelf.in_flight < shelf.most and not self._is_closed:
                 ready = shelf.ready
-                if ready and not shelf.by_tenant:
+                if ready:
+                    if not shelf.by_tenant:
+                        shelf.in_flight += 1
+                        self.in_flight += 1
+                        self._handed += 1
+                        shelf.warm_starts += 1
+                        if not shelf.is_noted:
+                            self._note(shelf)
+                        return ready.pop()
+                elif self._live < self.most:
                     shelf.in_flight += 1
                     self.in_flight += 1
                     self._handed += 1
-                    shelf.warm_starts += 1
+                    self._live += 1
+                    shelf.cold_starts += 1
                     if not shelf.is_noted:
                         self._note(shelf)
-                    return ready.pop()
+                    return None
             return self._acquire_slowly(shelf, tenant)
 
     def _acquire_slowly(self, shelf: Shelf, tenant: str | None) -> Sandbox | None:
@@ -292,7 +306,8 @@ class Pool:
             shelf = min(idle, key=lambda shelf: (shelf is wanting and not shelf.by_tenant, shelf.last_used))
             sandbox = shelf.ready.popleft()
             shelf.evictions += 1
-            self._note(shelf)
+            if not shelf.is_noted:
+                self._note(shelf)
         self._live -= 1
         # A few microseconds under the lock: the place is only free once the store is gone.
         sandbox.delete()
@@ -300,25 +315,22 @@ class Pool:
 
     def release(self, shelf: Shelf, sandbox: Sandbox, *, reusable: bool) -> None:
         """Take back a sandbox after its event: onto the shelf where it may serve again, else to be destroyed."""
+        is_doomed = not reusable and len(self._spent) >= MOST_SPENT
+        if is_doomed:
+            sandbox.delete()
         with self.lock:
             shelf.in_flight -= 1
             self.in_flight -= 1
-            if reusable and not self._is_closed:
+            if is_doomed:
+                self._live -= 1
+            elif reusable and not self._is_closed:
+                if sandbox.run_ns:
+                    sandbox.start = "reused"
                 shelf.ready.append(sandbox)
-                doomed = None
-            elif len(self._spent) < MOST_SPENT:
-                self._spent.append(sandbox)
-                doomed = None
             else:
-                doomed = sandbox
+                self._spent.append(sandbox)
             if self._waiting:
                 self._changed.notify_all()
-        if doomed is not None:
-            doomed.delete()
-            with self.lock:
-                self._live -= 1
-                if self._waiting:
-                    self._changed.notify_all()
 
     def forfeit(self, shelf: Shelf) -> None:
         """Give back the place that `acquire` gave, because no sandbox could be made."""
@@ -351,14 +363,18 @@ class Pool:
 
     def _note(self, shelf: Shelf) -> None:
         # The keeper looks at noted shelves only: thousands of idle functions cost it nothing.
-        if not shelf.is_noted:
-            shelf.is_noted = True
-            self._noted.append(shelf)
+        shelf.is_noted = True
+        self._noted.append(shelf)
 
     @property
     def has_work(self) -> bool:
-        """Whether the keeper has something to do."""
-        return bool(self._noted or self._spent)
+        """Whether there are functions for the keeper to look at."""
+        return bool(self._noted)
+
+    @property
+    def has_rubbish(self) -> bool:
+        """Whether there are spent sandboxes for the keeper to destroy."""
+        return bool(self._spent)
 
     def round(self, handed_before: int, *, everything: bool = False) -> int:
         """One round of the keeper: plan, then act. Gives the number of sandboxes handed out so far.
@@ -374,7 +390,7 @@ class Pool:
             shelves = list(self._shelves.values()) if everything else self._noted
             self._noted = []
             for shelf in shelves:
-                if shelf.is_noted:
+                if shelf.is_noted and shelf.needs_keeper:
                     shelf.last_used = now
                     shelf.is_noted = False
             state = PoolState(
@@ -403,7 +419,8 @@ class Pool:
             for shelf in shelves:
                 # What could not be done now is looked at again, what is backed off when its time comes.
                 missing = len(shelf.ready) < shelf.function.warm and self._live < self.most
-                if missing and (shelf.number in prepared or not quiet) and now >= shelf.retry_at and not short:
+                may = not short and not shelf.is_noted and now >= shelf.retry_at
+                if missing and may and (shelf.number in prepared or not quiet):
                     self._note(shelf)
         return handed
 
@@ -452,6 +469,7 @@ class Pool:
             else:
                 shelf.backoff = 0.0
                 shelf.refills += 1
+                sandbox.start = "warm"
                 shelf.ready.append(sandbox)
             if self._waiting:
                 self._changed.notify_all()

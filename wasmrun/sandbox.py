@@ -20,19 +20,38 @@ from wasmrun.machine.program import Program
 
 
 class Sandbox(Instance):
-    """A live instance of a program, with its limits and the story of its one event."""
+    """A live instance of a program, and the story of its event.
 
-    __slots__ = ("has_failed", "is_ready", "is_used", "prepare_ns", "result_bytes", "run_ns", "tenant")
+    ``start`` is how the event found it: "cold", "warm" or "reused". Times in nanoseconds.
+    """
+
+    __slots__ = (
+        "event_bytes",
+        "has_failed",
+        "is_ready",
+        "prepare_ns",
+        "request_id",
+        "result_bytes",
+        "run_ns",
+        "start",
+        "tenant",
+        "waited_ns",
+    )
 
     def __init__(self, program: Program) -> None:
-        super().__init__(program)
+        Instance.__init__(self, program)
+        self.start = "cold"
         self.is_ready = False
-        self.is_used = False
         self.has_failed = False
-        self.prepare_ns = 0
-        self.run_ns = 0
-        self.result_bytes = 0
+        self.request_id: str | None = None
         self.tenant: str | None = None
+        self.event_bytes = self.result_bytes = 0
+        self.prepare_ns = self.run_ns = self.waited_ns = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether an event was here."""
+        return self.start == "reused"
 
     def prepare(self) -> None:
         """Instantiate, and run the guest's own start-up, within an allowance of its own.
@@ -42,8 +61,10 @@ class Sandbox(Instance):
         started = time.monotonic_ns()
         program = self.program
         abi = program.abi
-        try:
+        if program.runs_at_start:
+            self.timeout_name = "init_timeout"
             self.arm(program.fuel, program.init_timeout_ns)
+        try:
             if program.uses_wasi and not abi.wasi_at_event:
                 function = program.function
                 wasi.configure(
@@ -58,7 +79,6 @@ class Sandbox(Instance):
     def run(self, payload: bytes, timeout_ns: int) -> Any:
         """Hand the event over and give the function's value. Raises a `FunctionError`."""
         program = self.program
-        self.is_used = True
         self.has_failed = True  # until it has not
         self.timeout_name = "timeout"
         self.arm(program.fuel, timeout_ns)

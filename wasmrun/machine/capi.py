@@ -29,6 +29,9 @@ SUPPORTED_MAJOR = 50
 
 _INSTALL = f"run: pip install 'wasmtime=={SUPPORTED_MAJOR}.*'"
 _P = c_void_p
+# Numbers on the hot path go as c_void_p, too: an argument of any other integer type takes twice as
+# long to convert, and in a register a number is a number.
+_U = c_void_p
 _N = c_size_t
 
 
@@ -123,15 +126,6 @@ def check_layout(layout: tuple[tuple[type, int], ...] = _LAYOUT) -> None:
 
 
 check_layout()
-
-WORD = 8
-FUNC_WORDS = 2
-INSTANCE_WORDS = 2
-EXTERN_WORDS = 4
-VALUE_WORDS = 2
-
-EXTERN_FUNC = 0
-EXTERN_MEMORY = 3
 
 # Trap codes (wasmtime_trap_code_t), by the names that users see.
 TRAP_KINDS = {
@@ -253,20 +247,20 @@ instantiate_quick = _declare(quick, *_INSTANTIATE)
 store_new = _declare(quick, "wasmtime_store_new", _P, _P, _P, _P)
 store_context = _declare(quick, "wasmtime_store_context", _P, _P)
 store_limiter = _declare(
-    quick, "wasmtime_store_limiter", None, _P, c_int64, c_int64, c_int64, c_int64, c_int64
+    quick, "wasmtime_store_limiter", None, _P, _U, _U, _U, _U, _U
 )
 store_delete = _declare(slow, "wasmtime_store_delete", None, _P)
 store_look = _declare(quick, "wasmtime_store_epoch_deadline_callback", None, _P, _P, _P, _P)
 
-set_fuel = _declare(quick, "wasmtime_context_set_fuel", _P, _P, c_uint64)
+set_fuel = _declare(quick, "wasmtime_context_set_fuel", _P, _P, _U)
 get_fuel = _declare(quick, "wasmtime_context_get_fuel", _P, _P, _P)
-set_deadline = _declare(quick, "wasmtime_context_set_epoch_deadline", None, _P, c_uint64)
+set_deadline = _declare(quick, "wasmtime_context_set_epoch_deadline", None, _P, _U)
 set_wasi = _declare(quick, "wasmtime_context_set_wasi", _P, _P, _P)
 caller_context = _declare(quick, "wasmtime_caller_context", _P, _P)
 caller_export_get = _declare(quick, "wasmtime_caller_export_get", c_bool, _P, c_char_p, _N, _P)
 
-export_get = _declare(quick, "wasmtime_instance_export_get", c_bool, _P, _P, c_char_p, _N, _P)
-call = _declare(slow, "wasmtime_func_call_unchecked", _P, _P, _P, _P, _N, _P)
+export_get = _declare(quick, "wasmtime_instance_export_get", None, _P, _P, c_char_p, _U, _P)
+call = _declare(slow, "wasmtime_func_call_unchecked", _P, _P, _P, _P, _U, _P)
 memory_data = _declare(quick, "wasmtime_memory_data", _P, _P, _P)
 memory_size = _declare(quick, "wasmtime_memory_data_size", _N, _P, _P)
 

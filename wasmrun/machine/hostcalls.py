@@ -31,6 +31,7 @@ Body = Callable[[Instance, Any], int | None]
 
 LOG = ExternType("function", ("i32", "i32", "i32"), ())
 MESSAGE = ExternType("function", ("i32", "i32"), ("i64",))
+ALLOC_TYPE = ExternType("function", ("i32",), ("i32",))
 ABORT = ExternType("function", ("i32", "i32", "i32", "i32"), ())
 
 
@@ -195,10 +196,6 @@ def _put(instance: Instance, data: bytes) -> int:
     """Place *data* in the guest's memory by its own allocator; 0 where it has none to give."""
     if not instance.charge(len(data)):
         raise _NoFuel
-    if instance.words[instance.record + ALLOC - 1] & 0xFF != capi.EXTERN_FUNC or not instance.words[
-        instance.record + ALLOC
-    ]:
-        raise GuestTrap("the function called the host before its wasmrun_alloc was there", kind="host call")
     at = instance.record + VALUES
     instance.words[at] = len(data)
     instance.call(ALLOC, 1)

@@ -35,10 +35,10 @@ VALUES = 20
 RECORD_WORDS = 24
 
 # Own prototypes, because those of ctypes give the GIL up for a copy of 64 bytes.
-copy_in = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)(
+copy_in = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
     ctypes.cast(ctypes.CDLL(None).memmove, ctypes.c_void_p).value or 0
 )
-copy_out = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+copy_out = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)(
     ctypes.cast(ctypes.pythonapi.PyBytes_FromStringAndSize, ctypes.c_void_p).value or 0
 )
 
@@ -74,25 +74,22 @@ class Instance:
     )
 
     def __init__(self, program: Program) -> None:
-        engine: Engine = program.engine
+        engine = program.engine
         self.program = program
         self.engine = engine
         self.words = engine.words
         self.record = record = engine.take_record()
-        self.address = address = engine.address + record * capi.WORD
-        self.values = address + VALUES * capi.WORD
+        self.address = address = engine.address + record * 8
+        self.values = address + VALUES * 8
         self.memory_base = 0
         self.memory_bytes = 0
         self.stop: str | None = None
         self.fault: BaseException | None = None
+        self.host_failure: HostError | None = None
         self.logbook: LogBook | None = None
         self.output: Output | None = None
-        self.host_failure: HostError | None = None
         self.fuel_given = 0
-        self.deadline_ns = 0
-        self.timeout_ns = 0
-        self.wasi_start_ns = 0
-        self.timeout_name = "init_timeout"
+        self.timeout_name = "timeout"
         self.store: int = capi.store_new(engine.pointer, None, None)
         self.context: int = capi.store_context(self.store)
         # Every limit before anything runs: a start function runs inside instantiate.
@@ -116,41 +113,41 @@ class Instance:
         address = self.address
         instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
         error = instantiate(
-            self.program.pre, self.context, address + INSTANCE * capi.WORD, address + TRAP * capi.WORD
+            self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8
         )
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0, preparing=True)
 
-    def export(self, name: bytes, word: int, kind: int = capi.EXTERN_FUNC) -> bool:
-        """Whether there is an export *name* of *kind*; its handle is then at *word* of the record."""
-        at = self.address + (word - 1) * capi.WORD
-        found = capi.export_get(self.context, self.address + INSTANCE * capi.WORD, name, len(name), at)
-        return bool(found) and self.words[self.record + word - 1] & 0xFF == kind
+    def find(self, name: bytes, word: int) -> None:
+        """Put the handle of the exported function *name*, whose type is known to be right, at *word* of the record."""
+        capi.export_get(
+            self.context, self.address + INSTANCE * 8, name, len(name), self.address + (word - 1) * 8
+        )
 
     def find_memory(self) -> None:
-        """Learn where the exported memory is. It never moves; it can only grow."""
-        if not self.export(b"memory", MEMORY, capi.EXTERN_MEMORY):
-            raise InvalidFunction("the export 'memory' is missing or not a memory")
-        at = self.address + MEMORY * capi.WORD
+        """Learn where the exported memory is. It never moves, and it can only grow."""
+        at = self.address + MEMORY * 8
+        capi.export_get(self.context, self.address + INSTANCE * 8, b"memory", 6, at - 8)
         self.memory_base = capi.memory_data(self.context, at) or 0
-        self.memory_bytes = capi.memory_size(self.context, at)
+        self.memory_bytes = self.program.memory_bytes
 
     def find_from(self, caller: int) -> None:
         """Learn where the memory and `wasmrun_alloc` are from inside a host call.
 
         Needed only while a start function runs: nothing is known of the exports until it has ended.
         """
-        for name, word in ((b"memory", MEMORY), (b"wasmrun_alloc", ALLOC)):
-            capi.caller_export_get(caller, name, len(name), self.address + (word - 1) * capi.WORD)
-        if self.words[self.record + MEMORY - 1] & 0xFF == capi.EXTERN_MEMORY:
-            at = self.address + MEMORY * capi.WORD
+        if self.program.has_memory:
+            at = self.address + MEMORY * 8
+            capi.caller_export_get(caller, b"memory", 6, at - 8)
             self.memory_base = capi.memory_data(self.context, at) or 0
-            self.memory_bytes = capi.memory_size(self.context, at)
+            self.memory_bytes = self.program.memory_bytes
+        if self.program.has_alloc:
+            capi.caller_export_get(caller, b"wasmrun_alloc", 13, self.address + (ALLOC - 1) * 8)
 
     def current_memory_bytes(self) -> int:
         """Size of the exported memory now: its peak, since memories do not shrink. 0 without one."""
         if self.memory_base:
-            self.memory_bytes = capi.memory_size(self.context, self.address + MEMORY * capi.WORD)
+            self.memory_bytes = capi.memory_size(self.context, self.address + MEMORY * 8)
         return self.memory_bytes
 
     def call(self, word: int, count: int) -> None:
@@ -161,12 +158,10 @@ class Instance:
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0)
 
-    def call_named(self, name: bytes) -> bool:
-        """Call the export *name* without arguments; False where there is none."""
-        if not self.export(name, ENTRY):
-            return False
+    def call_named(self, name: bytes) -> None:
+        """Call the exported function *name*, which takes nothing."""
+        self.find(name, ENTRY)
         self.call(ENTRY, 0)
-        return True
 
     def holds(self, pointer: int, length: int) -> bool:
         """Whether *length* bytes at *pointer* lie inside the memory. Both unsigned."""
@@ -194,7 +189,7 @@ class Instance:
         """Fuel that is left; 0 without metering."""
         if not self.fuel_given:
             return 0
-        capi.get_fuel(self.context, self.address + FUEL * capi.WORD)
+        capi.get_fuel(self.context, self.address + FUEL * 8)
         return self.words[self.record + FUEL]
 
     def fuel_used(self) -> int:

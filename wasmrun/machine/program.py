@@ -12,7 +12,7 @@ from wasmrun.machine.abi.command import Command
 from wasmrun.machine.abi.native import HANDLER, Native
 from wasmrun.machine.abi.plain import Plain
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.hostcalls import ABORT, LOG, MESSAGE, Linker
+from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
@@ -64,7 +64,14 @@ class Program:
         self.fuel = function.fuel_limit
         self.timeout_ns = int(function.timeout * 1e9)
         self.init_timeout_ns = int(function.init_timeout * 1e9)
-        self.has_imports = bool(function.imports)
+        self.stack = function.stack
+        self.event_bytes = function.event_bytes
+        self.has_host_functions = bool(function.imports)
+        self.has_alloc = ALLOC_TYPE == module.exports.get("wasmrun_alloc")
+        memory = module.exports.get("memory")
+        self.has_memory = memory is not None and memory.kind == "memory"
+        self.memory_bytes = memory.minimum * PAGE if self.has_memory and memory is not None else 0
+        self.runs_at_start = self.has_start or bool(self.abi.start_up)
         # memory bytes, table elements, instances, tables, memories
         self.store_limits = (function.memory, function.table_elements, 1, 1, 1)
         self._linker = Linker(engine)
@@ -100,6 +107,7 @@ def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[Ext
     offered = _offered(function)
     _check_imports(module.imports, offered)
     _check_memory(module, function)
+    _check_exports(module, function)
     return offered
 
 
@@ -133,6 +141,20 @@ def _check_imports(
             else ""
         )
         raise InvalidFunction(f"the module imports what it is not granted: {', '.join(refused[:10])}{more}{hint}")
+
+
+def _check_exports(module: Module, function: Function) -> None:
+    """What host calls need of a module that makes them."""
+    wanted = [item for item in module.imports if item.module == "wasmrun"]
+    if not wanted:
+        return
+    memory = module.exports.get("memory")
+    if memory is None or memory.kind != "memory":
+        raise InvalidFunction(f"the module imports {wanted[0]}, which needs a memory exported as 'memory'")
+    granted = {name for name, _ in function.imports}
+    for item in wanted:
+        if item.name in granted and module.exports.get("wasmrun_alloc") != ALLOC_TYPE:
+            raise InvalidFunction(f"the module imports {item}, which needs the export 'wasmrun_alloc' of (i32) -> i32")
 
 
 def _check_memory(module: Module, function: Function) -> None:

@@ -28,6 +28,8 @@ class Abi(Protocol):
     """Whether `encode` reads what is given about an event."""
     wasi_at_event: bool
     """Whether WASI is set up for each event, rather than when the sandbox is prepared."""
+    start_up: tuple[bytes, ...]
+    """Exports that are run while a sandbox is prepared."""
     can_reuse: bool
     """Whether an instance can take another event after an answer."""
 

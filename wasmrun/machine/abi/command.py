@@ -24,6 +24,7 @@ class Command:
     needs_context = False
     wasi_at_event = True
     can_reuse = False
+    start_up = ()
 
     def __init__(self, function: Function, module: Module) -> None:
         self.entry = function.entry or "_start"
@@ -34,7 +35,8 @@ class Command:
         self.is_raw = function.raw
         self._function = function
         self._args = (function.label, *function.args)
-        self._has_memory = module.exports.get("memory") is not None
+        self._entry_name = self.entry.encode()
+        self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """The event as JSON; bytes as they stand."""
@@ -53,7 +55,7 @@ class Command:
         """Find the memory and the entry; the program itself starts with its event."""
         if self._has_memory:
             instance.find_memory()
-        instance.export(self.entry.encode(), ENTRY)
+        instance.find(self._entry_name, ENTRY)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Run the program on *payload*; what it wrote to standard output."""

@@ -72,7 +72,7 @@ class Native:
             what = "is missing" if memory is None else f"is not a memory but a {memory.kind}"
             raise InvalidFunction(f"the export 'memory' {what}")
         self._has_free = "wasmrun_free" in module.exports
-        self._start_up = [name.encode() for name in ("_initialize", "wasmrun_init") if name in module.exports]
+        self.start_up = tuple(name.encode() for name in ("_initialize", "wasmrun_init") if name in module.exports)
         self._result_bytes = function.result_bytes
         self._event_bytes = function.event_bytes
         self._function = function
@@ -135,14 +135,13 @@ class Native:
     def prepare(self, instance: Instance) -> None:
         """Find the handles, then run ``_initialize`` and ``wasmrun_init``."""
         instance.find_memory()
-        for name in self._start_up:
+        # Before the start-up: it may call the host, which answers through the allocator.
+        instance.find(b"wasmrun_alloc", ALLOC)
+        for name in self.start_up:
             instance.call_named(name)
-        instance.export(b"wasmrun_alloc", ALLOC)
-        instance.export(self._entry_name, ENTRY)
+        instance.find(self._entry_name, ENTRY)
         if self._has_free:
-            instance.export(b"wasmrun_free", FREE)
-        # Start-up may have made the memory larger.
-        instance.current_memory_bytes()
+            instance.find(b"wasmrun_free", FREE)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Copy the event in, call the handler, copy the answer out: the hot path, written out flat."""

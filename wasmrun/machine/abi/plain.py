@@ -53,7 +53,10 @@ class Plain:
         self._params = module.exports[entry].params
         self._results = module.exports[entry].results
         self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
-        self._start_up = getattr(module.exports.get("_initialize"), "params", None) == ()
+        self._entry_name = entry.encode()
+        initialize = module.exports.get("_initialize")
+        is_start_up = initialize is not None and (initialize.kind, initialize[1:3]) == ("function", ((), ()))
+        self.start_up = (b"_initialize",) if is_start_up else ()
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """The numbers as the engine takes them, 16 bytes each. Raises `InvalidEvent` where they do not fit."""
@@ -69,9 +72,9 @@ class Plain:
         """Find the entry, after ``_initialize`` where there is one."""
         if self._has_memory:
             instance.find_memory()
-        if self._start_up:
-            instance.call_named(b"_initialize")
-        instance.export(self.entry.encode(), ENTRY)
+        for name in self.start_up:
+            instance.call_named(name)
+        instance.find(self._entry_name, ENTRY)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Call the entry with the numbers in *payload*; its results, 16 bytes each."""
