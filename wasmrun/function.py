@@ -198,5 +198,5 @@ class Function(Limits, Grants):
             for item in fields(self)
             if item.name not in ("module", "fuel") and self.__dict__[item.name] != item.default
         ]
-        module = f"<{len(self.module)} bytes>" if isinstance(self.module, bytes) or self.is_text else repr(self.module)  # type: ignore[arg-type]
+        module = f"<{len(self.module)} bytes>" if isinstance(self.module, bytes) or self.is_text else repr(self.module)
         return f"Function({', '.join([module, *changed])})"

@@ -27,7 +27,7 @@ class Future(concurrent.futures.Future[T], Generic[T]):
                 return False
             # It began to run between the two: once more.
         self.watch.stop("cancelled")
-        self._invoke_callbacks()
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # what cancel() of the base class ends with
         return True
 
     def _cancel_running(self) -> bool:

@@ -412,9 +412,14 @@ class Pool:
             self._trim(number, count)
         prepared = {number for number, _ in actions.prepare}
         for number, count in actions.prepare:
-            shelf = self._shelves.get(number)
-            if shelf is not None:
-                self.fill(shelf, count, while_quiet=handed if quiet else None)
+            found = self._shelves.get(number)
+            if found is not None:
+                self.fill(found, count, while_quiet=handed if quiet else None)
+        self._note_missing(shelves, prepared, quiet=quiet, short=short)
+        return handed
+
+    def _note_missing(self, shelves: list[Shelf], prepared: set[int], *, quiet: bool, short: bool) -> None:
+        now = time.monotonic()
         with self.lock:
             for shelf in shelves:
                 # What could not be done now is looked at again, what is backed off when its time comes.
@@ -422,7 +427,6 @@ class Pool:
                 may = not short and not shelf.is_noted and now >= shelf.retry_at
                 if missing and may and (shelf.number in prepared or not quiet):
                     self._note(shelf)
-        return handed
 
     def fill(self, shelf: Shelf, count: int, *, while_quiet: int | None = None) -> None:
         """Prepare up to *count* sandboxes for *shelf*; stop when an event came since *while_quiet* were handed out.

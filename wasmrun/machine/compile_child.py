@@ -6,6 +6,7 @@ one line of JSON, ``{"facts": …}`` and then the artifact, or ``{"error": …}`
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -42,7 +43,7 @@ def _compile(job: dict[str, int], source: bytes) -> tuple[dict[str, object], byt
             raise ValueError(f"it has {len(source)} bytes as a binary; at most {job['module_bytes']} are allowed")
     facts = scan(source)
     engine = capi.engine_new(new_config(EngineSettings(job["stack"], bool(job["is_metered"]))))
-    pointer = capi.ctypes.c_void_p()
+    pointer = ctypes.c_void_p()
     error = capi.module_new(engine, source, len(source), capi.addressof(pointer))
     if error:
         raise ValueError(f"not a valid module: {capi.take_error(error)}")
@@ -59,12 +60,13 @@ def main() -> None:
     _bound(job)
     sys.path[:0] = job["paths"]
     source = sys.stdin.buffer.read()
+    answer: dict[str, object]
+    artifact = b""
     try:
         facts, artifact = _compile(job, source)
-    except (ValueError, MemoryError) as error:
-        answer, artifact = {"error": str(error) or type(error).__name__}, b""
-    else:
         answer = {"facts": facts}
+    except (ValueError, MemoryError) as error:
+        answer = {"error": str(error) or type(error).__name__}
     with os.fdopen(1, "wb", closefd=False) as out:
         out.write(json.dumps(answer).encode() + b"\n")
         out.write(artifact)

@@ -89,6 +89,7 @@ class Instance:
         self.logbook: LogBook | None = None
         self.output: Output | None = None
         self.fuel_given = 0
+        self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
         self.store: int = capi.store_new(engine.pointer, None, None)
         self.context: int = capi.store_context(self.store)

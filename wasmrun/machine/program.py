@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
@@ -16,7 +17,7 @@ from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
-ABIS: dict[str, type[Native] | type[Command] | type[Plain]] = {"native": Native, "command": Command, "plain": Plain}
+ABIS: dict[str, Callable[[Function, Module], Abi]] = {"native": Native, "command": Command, "plain": Plain}
 """The class of each guest ABI."""
 
 

@@ -22,6 +22,8 @@ class Abi(Protocol):
     """One function's way of being called. Made when the function is loaded, shared by its sandboxes."""
 
     name: ClassVar[str]
+    entry: str
+    """The export that takes the event."""
     is_raw: bool
     """Whether event and answer are bytes as they stand."""
     needs_context: bool

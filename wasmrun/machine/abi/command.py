@@ -24,7 +24,7 @@ class Command:
     needs_context = False
     wasi_at_event = True
     can_reuse = False
-    start_up = ()
+    start_up: tuple[bytes, ...] = ()
 
     def __init__(self, function: Function, module: Module) -> None:
         self.entry = function.entry or "_start"

@@ -99,7 +99,7 @@ class Native:
                 return b""
             raise InvalidEvent(f"{self.entry} takes bytes, not {type(event).__name__}; pass bytes, or name another entry")
         try:
-            packed = msgpack.packb(event)
+            packed: bytes = msgpack.packb(event)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the event cannot be encoded as MessagePack: {error}") from None
         request_id = given.request_id.encode()
@@ -128,7 +128,7 @@ class Native:
         }
         context.update((key, value) for key, value in optional.items() if value is not None)
         try:
-            return msgpack.packb(context)
+            return bytes(msgpack.packb(context))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the client context cannot be encoded as MessagePack: {error}") from None
 

@@ -56,7 +56,7 @@ class Plain:
         self._entry_name = entry.encode()
         initialize = module.exports.get("_initialize")
         is_start_up = initialize is not None and (initialize.kind, initialize[1:3]) == ("function", ((), ()))
-        self.start_up = (b"_initialize",) if is_start_up else ()
+        self.start_up: tuple[bytes, ...] = (b"_initialize",) if is_start_up else ()
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """The numbers as the engine takes them, 16 bytes each. Raises `InvalidEvent` where they do not fit."""
