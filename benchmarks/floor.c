@@ -1,8 +1,9 @@
 /* The floor: what one event costs a C program that does wasmrun's steps on the same shared library.
  *
- *   floor LIBRARY ECHO.WAT
+ *   floor LIBRARY ECHO.WAT ARTIFACT
  *
- * Reads commands from stdin, one a line, and answers each with one line of JSON:
+ * The guest is compiled on an engine without a pool, written to the file ARTIFACT, and loaded from it into an engine
+ * with one: as wasmrun does it, with the settings of wasmrun/machine/config.py and engine.py. Reads commands from stdin, one a line, and answers each with one line of JSON:
  *   fresh EVENTS          a new sandbox for each event, deleted after it
  *   warm BURST BURSTS     hand-outs of ready sandboxes, BURST at a time; only the hand-outs are timed
  *
@@ -18,8 +19,14 @@
 #include <string.h>
 #include <time.h>
 
-enum { SLOTS = 1000, PAYLOAD = 64, MEMORY_LIMIT = 1 << 20, TABLE_LIMIT = 20000, KEEP_RESIDENT = 128 << 10 };
-static const uint64_t FUEL = 20000000000u, DEADLINE_TICKS = 1u << 30;
+enum { SLOTS = 1000, PAYLOAD = 64, MEMORY_LIMIT = 2 << 20, TABLE_LIMIT = 20000, STACK = 512 << 10 };
+enum { INSTANCE_SIZE = 1 << 20, MEMORY_KEEP_RESIDENT = 128 << 10, TABLE_KEEP_RESIDENT = 4 << 10 };
+static const uint64_t FUEL = 20000000000u, DEADLINE_TICKS = 2;
+
+static const char *const OFF[] = {
+  "wasm_threads", "shared_memory", "wasm_tail_call", "wasm_function_references", "wasm_gc", "wasm_relaxed_simd", "wasm_multi_memory",
+  "wasm_memory64", "wasm_exceptions", "wasm_stack_switching", "wasm_custom_page_sizes", "wasm_wide_arithmetic", "wasm_component_model",
+};
 
 typedef struct { size_t size; char *data; } byte_vec;
 typedef struct { uint64_t store_id; void *inner; } func;
@@ -37,6 +44,7 @@ typedef struct store store;
 typedef struct context context;
 typedef struct error error;
 typedef struct trap trap;
+typedef error *(*look)(context *, void *, uint64_t *, uint8_t *);
 
 _Static_assert(sizeof(func) == 16 && sizeof(memory) == 24 && sizeof(instance) == 16 && sizeof(item) == 32, "wasmtime 50 layout");
 _Static_assert(sizeof(value) == 16, "wasmtime 50 layout");
@@ -46,22 +54,29 @@ _Static_assert(sizeof(value) == 16, "wasmtime 50 layout");
   X(config *, wasm_config_new, (void))                                                      \
   X(void, wasmtime_config_consume_fuel_set, (config *, bool))                               \
   X(void, wasmtime_config_epoch_interruption_set, (config *, bool))                         \
+  X(void, wasmtime_config_memory_may_move_set, (config *, bool))                            \
+  X(void, wasmtime_config_max_wasm_stack_set, (config *, size_t))                           \
   X(pooling *, wasmtime_pooling_allocation_config_new, (void))                              \
   X(void, wasmtime_pooling_allocation_config_delete, (pooling *))                           \
   X(void, POOLING(total_core_instances), (pooling *, uint32_t))                             \
+  X(void, POOLING(total_component_instances), (pooling *, uint32_t))                        \
+  X(void, POOLING(total_stacks), (pooling *, uint32_t))                                     \
+  X(void, POOLING(total_gc_heaps), (pooling *, uint32_t))                                   \
   X(void, POOLING(total_memories), (pooling *, uint32_t))                                   \
   X(void, POOLING(total_tables), (pooling *, uint32_t))                                     \
   X(void, POOLING(max_unused_warm_slots), (pooling *, uint32_t))                            \
-  X(void, POOLING(max_memories_per_module), (pooling *, uint32_t))                          \
-  X(void, POOLING(max_tables_per_module), (pooling *, uint32_t))                            \
+  X(void, POOLING(max_core_instance_size), (pooling *, size_t))                             \
   X(void, POOLING(table_elements), (pooling *, size_t))                                     \
   X(void, POOLING(linear_memory_keep_resident), (pooling *, size_t))                        \
+  X(void, POOLING(table_keep_resident), (pooling *, size_t))                                \
   X(void, wasmtime_pooling_allocation_strategy_set, (config *, const pooling *))            \
   X(engine *, wasm_engine_new_with_config, (config *))                                      \
   X(void, wasm_engine_delete, (engine *))                                                   \
   X(error *, wasmtime_wat2wasm, (const char *, size_t, byte_vec *))                         \
   X(void, wasm_byte_vec_delete, (byte_vec *))                                               \
   X(error *, wasmtime_module_new, (engine *, const uint8_t *, size_t, module **))           \
+  X(error *, wasmtime_module_serialize, (module *, byte_vec *))                             \
+  X(error *, wasmtime_module_deserialize_file, (engine *, const char *, module **))         \
   X(void, wasmtime_module_delete, (module *))                                               \
   X(linker *, wasmtime_linker_new, (engine *))                                              \
   X(void, wasmtime_linker_delete, (linker *))                                               \
@@ -70,6 +85,7 @@ _Static_assert(sizeof(value) == 16, "wasmtime 50 layout");
   X(store *, wasmtime_store_new, (engine *, void *, void (*)(void *)))                      \
   X(context *, wasmtime_store_context, (store *))                                           \
   X(void, wasmtime_store_limiter, (store *, int64_t, int64_t, int64_t, int64_t, int64_t))   \
+  X(void, wasmtime_store_epoch_deadline_callback, (store *, look, void *, void (*)(void *))) \
   X(void, wasmtime_store_delete, (store *))                                                 \
   X(error *, wasmtime_context_set_fuel, (context *, uint64_t))                              \
   X(void, wasmtime_context_set_epoch_deadline, (context *, uint64_t))                       \
@@ -104,48 +120,72 @@ static void *symbol(void *library, const char *name) {
   return found;
 }
 
-static void load(const char *path) {
+static void *load(const char *path) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) die(dlerror());
 #define STRING_(name) #name
 #define STRING(name) STRING_(name)
 #define RESOLVE(result, name, params) *(void **)&name = symbol(library, STRING(name));
   C_API(RESOLVE)
+  return library;
 }
 
-static engine *new_engine(void) {
+static config *new_config(void *library) {
   config *settings = wasm_config_new();
   wasmtime_config_consume_fuel_set(settings, true);
   wasmtime_config_epoch_interruption_set(settings, true);
+  wasmtime_config_memory_may_move_set(settings, false);
+  wasmtime_config_max_wasm_stack_set(settings, STACK);
+  for (size_t i = 0; i < sizeof OFF / sizeof *OFF; i++) {
+    char name[80];
+    void (*set)(config *, bool);
+    snprintf(name, sizeof name, "wasmtime_config_%s_set", OFF[i]);
+    *(void **)&set = symbol(library, name);
+    set(settings, false);
+  }
+  return settings;
+}
+
+static engine *new_pooling_engine(void *library) {
+  config *settings = new_config(library);
   pooling *pool = wasmtime_pooling_allocation_config_new();
   POOLING(total_core_instances)(pool, SLOTS);
   POOLING(total_memories)(pool, SLOTS);
   POOLING(total_tables)(pool, SLOTS);
+  POOLING(total_component_instances)(pool, 1);
+  POOLING(total_stacks)(pool, 1);
+  POOLING(total_gc_heaps)(pool, 1);
   POOLING(max_unused_warm_slots)(pool, SLOTS);
-  POOLING(max_memories_per_module)(pool, 1);
-  POOLING(max_tables_per_module)(pool, 1);
+  POOLING(max_core_instance_size)(pool, INSTANCE_SIZE);
   POOLING(table_elements)(pool, TABLE_LIMIT);
-  POOLING(linear_memory_keep_resident)(pool, KEEP_RESIDENT);
+  POOLING(linear_memory_keep_resident)(pool, MEMORY_KEEP_RESIDENT);
+  POOLING(table_keep_resident)(pool, TABLE_KEEP_RESIDENT);
   wasmtime_pooling_allocation_strategy_set(settings, pool);
   wasmtime_pooling_allocation_config_delete(pool);
   return wasm_engine_new_with_config(settings);
 }
 
-static module *compile(engine *engine, const char *path) {
+static void compile(void *library, const char *path, const char *artifact) {
   static char text[1 << 16];
   FILE *file = fopen(path, "rb");
   if (!file) die("cannot open the guest");
   size_t length = fread(text, 1, sizeof text, file);
   fclose(file);
-  byte_vec wasm;
-  check(wasmtime_wat2wasm(text, length, &wasm), NULL);
+  engine *engine = wasm_engine_new_with_config(new_config(library));
+  byte_vec wasm, code;
   module *compiled;
+  check(wasmtime_wat2wasm(text, length, &wasm), NULL);
   check(wasmtime_module_new(engine, (uint8_t *)wasm.data, wasm.size, &compiled), NULL);
+  check(wasmtime_module_serialize(compiled, &code), NULL);
+  file = fopen(artifact, "wb");
+  if (!file || fwrite(code.data, 1, code.size, file) != code.size || fclose(file)) die("cannot write the artifact");
   wasm_byte_vec_delete(&wasm);
-  return compiled;
+  wasm_byte_vec_delete(&code);
+  wasmtime_module_delete(compiled);
+  wasm_engine_delete(engine);
 }
 
-typedef struct { store *store; context *context; memory memory; func alloc, handle; } sandbox;
+typedef struct { store *store; context *context; memory memory; uint8_t *base; func alloc, handle; } sandbox;
 
 static item export(context *context, const instance *made, const char *name, size_t length) {
   item found;
@@ -153,6 +193,13 @@ static item export(context *context, const instance *made, const char *name, siz
   return found;
 }
 #define EXPORT(context, made, name) export(context, made, name, sizeof name - 1)
+
+/* What an embedder needs to end one guest without the others. No tick comes here, so it is never called. */
+static error *on_look(context *context, void *data, uint64_t *delta, uint8_t *kind) {
+  (void)context, (void)data, (void)kind;
+  *delta = DEADLINE_TICKS;
+  return NULL;
+}
 
 static void arm(sandbox *box) {
   check(wasmtime_context_set_fuel(box->context, FUEL), NULL);
@@ -163,11 +210,12 @@ static void prepare(engine *engine, const instance_pre *pre, sandbox *box) {
   box->store = wasmtime_store_new(engine, NULL, NULL);
   box->context = wasmtime_store_context(box->store);
   wasmtime_store_limiter(box->store, MEMORY_LIMIT, TABLE_LIMIT, 1, 1, 1);
-  arm(box);
+  wasmtime_store_epoch_deadline_callback(box->store, on_look, NULL, NULL);
   instance made;
   trap *trapped = NULL;
   check(wasmtime_instance_pre_instantiate(pre, box->context, &made, &trapped), trapped);
   box->memory = EXPORT(box->context, &made, "memory").of.memory;
+  box->base = wasmtime_memory_data(box->context, &box->memory);
   box->alloc = EXPORT(box->context, &made, "wasmrun_alloc").of.func;
   box->handle = EXPORT(box->context, &made, "wasmrun_handle_raw").of.func;
 }
@@ -178,11 +226,11 @@ static uint64_t call(sandbox *box, const func *callee, value *values, size_t cou
   return (uint64_t)values[0].i64;
 }
 
-/* Memory base and size are read anew after each call, as any host must: the guest may have grown it. */
+/* The memory never moves, but it may grow: its size is read anew after each call. */
 static uint8_t *region(sandbox *box, uint64_t offset, uint64_t length) {
   uint64_t size = wasmtime_memory_data_size(box->context, &box->memory);
   if (offset > size || length > size - offset) die("the guest answered a region outside its memory");
-  return wasmtime_memory_data(box->context, &box->memory) + offset;
+  return box->base + offset;
 }
 
 static size_t handle(sandbox *box, const uint8_t *event, uint8_t *answer) {
@@ -209,6 +257,7 @@ static int64_t time_fresh(engine *engine, const instance_pre *pre, const uint8_t
   int64_t began = now_ns();
   for (long i = 0; i < events; i++) {
     prepare(engine, pre, &box);
+    arm(&box);
     handle(&box, event, answer);
     wasmtime_store_delete(box.store);
   }
@@ -232,10 +281,12 @@ static int64_t time_warm(engine *engine, const instance_pre *pre, const uint8_t 
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) die("usage: floor LIBRARY ECHO.WAT");
-  load(argv[1]);
-  engine *engine = new_engine();
-  module *echo = compile(engine, argv[2]);
+  if (argc != 4) die("usage: floor LIBRARY ECHO.WAT ARTIFACT");
+  void *library = load(argv[1]);
+  compile(library, argv[2], argv[3]);
+  engine *engine = new_pooling_engine(library);
+  module *echo;
+  check(wasmtime_module_deserialize_file(engine, argv[3], &echo), NULL);
   linker *linker = wasmtime_linker_new(engine);
   instance_pre *pre;
   check(wasmtime_linker_instantiate_pre(linker, echo, &pre), NULL);

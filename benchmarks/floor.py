@@ -1,16 +1,18 @@
 """What does the engine itself cost: from C, and from wasmtime-py's public classes?"""
 
 from collections.abc import Iterator
-from functools import partial
 
 from .effort import Effort
 from .figures import Figure
-from .native import native
+from .guests import SMALL, USUAL
+from .native import floor_rounds
 from .rival import rival_rounds
-from .rounds import Round, interleave
+from .rounds import interleave
 
 CAVEATS = (
-    "The floor is a C program on the same shared library with the same limits: no Python, no report, no tick timer.",
+    "The floor is a C program that takes wasmrun's steps on the same shared library: the same settings, limits and "
+    "kind of artifact, a callback at the epoch deadline. It has no Python, no report, no request id and no tick timer.",
+    "Guests start with 1 page of memory but where 17 are named: a pool clears what a sandbox had, and 17 cost more.",
     "wasmtime-py's public classes cannot reach the pooling allocator; '+ pooling' is helped by its private module.",
     "A warm figure is the hand-out alone: sandboxes are prepared before a burst and deleted after it, off the clock.",
     "Bursts of 48 are what the other benchmarks use; in bursts of 500 each hand-out finds colder memory.",
@@ -19,15 +21,9 @@ CAVEATS = (
 
 def measure(effort: Effort) -> Iterator[Figure]:
     """Fresh and warm, each from C and from Python."""
-    rounds = effort.pick(5, 15, 31)
-    with native() as floor:
-        contestants: dict[str, Round] = {}
-        if floor:
-            contestants.update(floor.rounds())
-            contestants["floor, warm, bursts of 500"] = partial(floor.warm, 500, 8)
-        contestants.update(rival_rounds(pooled=False))
-        contestants.update(rival_rounds(pooled=True))
-        costs = interleave(contestants, rounds)
+    with floor_rounds((SMALL, USUAL)) as floor:
+        contestants = {**floor, **rival_rounds(pooled=False), **rival_rounds(pooled=True)}
+        costs = interleave(contestants, effort.pick(5, 15, 31))
     for name in contestants:
         yield costs.cost(name)
     if floor:

@@ -3,14 +3,21 @@
 from pathlib import Path
 
 ECHO_PATH = Path(__file__).with_name("echo.wat")
+SMALL, USUAL = 1, 17
+"""Pages of memory that a guest starts with: the least there is, and what rustc asks for where nobody chose."""
 PAYLOAD = b"x" * 64
 EVENT = {"id": 7, "text": "x" * 52}
 """64 bytes as MessagePack, so that an envelope is compared with a raw event of the same size."""
 
 
-def echo() -> str:
-    """The echo guest."""
-    return ECHO_PATH.read_text()
+def echo(pages: int = SMALL) -> str:
+    """The echo guest, with a memory of `pages`."""
+    return ECHO_PATH.read_text().replace('(memory (export "memory") 1)', f'(memory (export "memory") {pages})')
+
+
+def label(name: str, pages: int) -> str:
+    """What a contestant with a guest of so many pages is called; the smallest goes without saying."""
+    return name if pages == SMALL else f"{name}, {pages} pages"
 
 
 def echo_number(number: int) -> str:

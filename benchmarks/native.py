@@ -4,20 +4,20 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from .guests import ECHO_PATH
+from .guests import echo, label
 from .rounds import BURST, Round
 from .served import Served
 
 _SOURCE = Path(__file__).with_name("floor.c")
 
 
-class Native:
-    """The running program; its rounds answer microseconds per event."""
+class Floor:
+    """The program, running with one guest; its rounds answer microseconds per event."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -30,26 +30,33 @@ class Native:
         """Hand-outs of ready sandboxes, without their preparation and their end."""
         return self._ask(f"warm {burst} {bursts}")
 
-    def rounds(self) -> dict[str, Round]:
-        """The rounds of the floor, by name."""
-        return {"floor, fresh": partial(self.fresh, 4000), "floor, warm": partial(self.warm, BURST, 100)}
-
     def _ask(self, command: str) -> float:
         return float(self._served.ask(command)["ns_per_event"]) / 1000
 
 
 @contextmanager
-def native() -> Iterator[Native | None]:
-    """Build and start the program in a temporary directory; None where the machine has no C compiler."""
+def floor_rounds(sizes: Sequence[int]) -> Iterator[dict[str, Round]]:
+    """The floor's rounds by name, for guests of each of `sizes` in pages; none where the machine has no C compiler.
+
+    The program is built in a temporary directory, and runs once for each size until the block ends.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        yield None
+        yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="wasmrun-floor-") as directory:
+    with tempfile.TemporaryDirectory(prefix="wasmrun-floor-") as directory, ExitStack() as running:
         program = Path(directory) / "floor"
         subprocess.run([compiler, "-std=c11", "-O2", "-o", program, _SOURCE, "-ldl"], check=True)
-        with Served([str(program), str(_library()), str(ECHO_PATH)]) as served:
-            yield Native(served)
+        rounds: dict[str, Round] = {}
+        for pages in sizes:
+            guest = program.with_name(f"echo-{pages}.wat")
+            guest.write_text(echo(pages))
+            command = [str(program), str(_library()), str(guest), str(guest.with_suffix(".cwasm"))]
+            floor = Floor(running.enter_context(Served(command)))
+            rounds[label("floor, fresh", pages)] = partial(floor.fresh, 4000)
+            rounds[label("floor, warm", pages)] = partial(floor.warm, BURST, 100)
+            rounds[label("floor, warm, bursts of 500", pages)] = partial(floor.warm, 500, 8)
+        yield rounds
 
 
 def _library() -> Path:

@@ -10,7 +10,7 @@ from wasmtime import _bindings as c_api
 from .guests import PAYLOAD, echo
 from .rounds import BURST, Round, time_bursts, time_each
 
-MEMORY_BYTES = 1 << 20
+MEMORY_BYTES = 2 << 20
 TABLE_ELEMENTS = 20_000
 FUEL = 20_000_000_000
 DEADLINE_TICKS = 1 << 30

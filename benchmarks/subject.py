@@ -17,7 +17,7 @@ ENVELOPE = "wasmrun_handle"
 
 def function(module: str | Path, entry: str = RAW, warm: int = 0) -> wasmrun.Function:
     """The guest with the limits that all contestants have; `warm` sandboxes are kept ready."""
-    return wasmrun.Function(module, entry=entry, memory="1MiB", timeout="2s", warm=warm)
+    return wasmrun.Function(module, entry=entry, memory="2MiB", timeout="2s", warm=warm)
 
 
 def executor(cache: Path, sandboxes: int = 1000) -> wasmrun.Executor:

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
         TimedOut,
         WasmrunError,
     )
-    from wasmrun.executor import Executor, Stats
+    from wasmrun.executor import Executor, Loaded, Stats
     from wasmrun.function import Directory, Function, Grants
     from wasmrun.futures import Future
     from wasmrun.invocation import Context, Log, Report, Result
     from wasmrun.limits import Limits
     from wasmrun.machine.compiler import CompileLimits
     from wasmrun.machine.inspection import Inspection
+    from wasmrun.machine.loader import Compiled
 
 _HOMES = {
     "wasmrun.errors": (
@@ -47,13 +48,14 @@ _HOMES = {
         "InvalidEvent", "InvalidFunction", "OutOfFuel", "OutOfMemory", "PayloadTooLarge", "ResultTooLarge",
         "Throttled", "TimedOut", "WasmrunError",
     ),
-    "wasmrun.executor": ("Executor", "Stats"),
+    "wasmrun.executor": ("Executor", "Loaded", "Stats"),
     "wasmrun.function": ("Directory", "Function", "Grants"),
     "wasmrun.futures": ("Future",),
     "wasmrun.invocation": ("Context", "Log", "Report", "Result"),
     "wasmrun.limits": ("Limits",),
     "wasmrun.machine.compiler": ("CompileLimits",),
     "wasmrun.machine.inspection": ("Inspection",),
+    "wasmrun.machine.loader": ("Compiled",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

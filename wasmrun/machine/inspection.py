@@ -27,6 +27,8 @@ class Inspection(NamedTuple):
     uses_wasi: bool
     has_start: bool
     functions: int
+    module_bytes: int
+    artifact_bytes: int
     memory_bytes: int
     memory_maximum_bytes: int | None
     imports: tuple[tuple[str, str], ...]
@@ -54,6 +56,8 @@ def inspect_module(function: Function, module: Module) -> Inspection:
         uses_wasi=any(item.module == wasi.MODULE for item in module.imports),
         has_start=module.facts.has_start,
         functions=module.facts.functions,
+        module_bytes=module.facts.module_bytes,
+        artifact_bytes=module.artifact_bytes,
         memory_bytes=memory.minimum * 65536 if memory else 0,
         memory_maximum_bytes=memory.maximum * 65536 if memory and memory.maximum is not None else None,
         imports=tuple((str(item), str(item.type)) for item in module.imports),

@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 import threading
+from typing import NamedTuple
 
-from wasmrun.errors import InvalidFunction, printable
+from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
@@ -15,13 +16,21 @@ from wasmrun.machine.compiler import CompileLimits, compile_module
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.module import Module, load_bytes, load_descriptor
-from wasmrun.machine.wasmfile import is_wasm
+from wasmrun.machine.wasmfile import Facts, is_wasm
 from wasmrun.units import format_size
 
 _log = logging.getLogger("wasmrun.loader")
 
 
 _MOST_REFUSED = 10_000
+
+
+class Compiled(NamedTuple):
+    """An artifact in the cache: its key, whether it was there before, its size."""
+
+    key: str
+    was_cached: bool
+    artifact_bytes: int
 
 
 class Loader:
@@ -48,26 +57,51 @@ class Loader:
         module = self._from_cache(engine, key)
         if module is not None:
             return module
-        if key in self._refused:
-            # A bomb is given its 30 seconds once, not at every event.
-            raise InvalidFunction(self._refused[key])
-        try:
-            facts, artifact = compile_module(
-                source,
-                is_text=is_text,
-                module_bytes=function.module_bytes,
-                settings=engine.settings,
-                limits=self._limits,
-            )
-        except InvalidFunction as error:
-            if len(self._refused) < _MOST_REFUSED:
-                self._refused[key] = error.message
-            raise
+        facts, artifact = self._compile(function, engine.settings, key, source, is_text=is_text)
         if self.cache is not None and self.cache.store(key, function.label, len(source), facts, artifact):
             module = self._from_cache(engine, key)
             if module is not None:
                 return module
         return load_bytes(engine, artifact, facts)
+
+    def compile(self, function: Function, settings: EngineSettings) -> Compiled:
+        """See to it that the artifact of *function* is in the cache. Raises `HostError` where there is none."""
+        if self.cache is None:
+            raise HostError(self.reason)
+        source, is_text = read_source(function)
+        key = self.key(source, settings)
+        found = self.cache.open(key)
+        if found is not None:
+            size = os.fstat(found[0]).st_size
+            os.close(found[0])
+            return Compiled(key, True, size)
+        facts, artifact = self._compile(function, settings, key, source, is_text=is_text)
+        if not self.cache.store(key, function.label, len(source), facts, artifact):
+            raise HostError(f"the artifact cannot be stored in {self.cache.directory}; is the disk full?")
+        return Compiled(key, False, len(artifact))
+
+    def has(self, function: Function, settings: EngineSettings) -> bool:
+        """Whether the artifact of *function* is in the cache. Raises `InvalidFunction` where it cannot be read."""
+        source, _ = read_source(function)
+        found = self.cache.open(self.key(source, settings)) if self.cache is not None else None
+        if found is not None:
+            os.close(found[0])
+        return found is not None
+
+    def _compile(
+        self, function: Function, settings: EngineSettings, key: str, source: bytes, *, is_text: bool
+    ) -> tuple[Facts, bytes]:
+        if key in self._refused:
+            # A bomb is given its 30 seconds once, not at every event.
+            raise InvalidFunction(self._refused[key])
+        try:
+            return compile_module(
+                source, is_text=is_text, module_bytes=function.module_bytes, settings=settings, limits=self._limits
+            )
+        except InvalidFunction as error:
+            if len(self._refused) < _MOST_REFUSED:
+                self._refused[key] = error.message
+            raise
 
     def _from_cache(self, engine: Engine, key: str) -> Module | None:
         found = self.cache.open(key) if self.cache is not None else None
@@ -83,6 +117,8 @@ class Loader:
         """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself."""
         digest = hashlib.sha256(source)
         digest.update(settings.describe().encode())
+        # What is kept beside the code is part of it: another version of wasmrun keeps other facts.
+        digest.update(",".join(Facts._fields).encode())
         digest.update(self._library_digest().encode())
         return digest.hexdigest()
 

@@ -53,10 +53,11 @@ class Import(NamedTuple):
 class Module:
     """A compiled module in one engine. Close it when no instance of it is left."""
 
-    def __init__(self, engine: Engine, pointer: int, facts: Facts) -> None:
+    def __init__(self, engine: Engine, pointer: int, facts: Facts, artifact_bytes: int) -> None:
         self.engine = engine
         self.pointer = pointer
         self.facts = facts
+        self.artifact_bytes = artifact_bytes
         self.imports = _imports(pointer)
         self.exports = _exports(pointer)
 
@@ -79,7 +80,7 @@ def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module:
     """A module from the bytes of an artifact that this process compiled itself."""
     out = ctypes.c_void_p()
     error = capi.module_deserialize(engine.pointer, artifact, len(artifact), capi.addressof(out))
-    return _loaded(engine, error, out, facts)
+    return _loaded(engine, error, out, facts, len(artifact))
 
 
 def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module:
@@ -91,13 +92,13 @@ def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module:
             return load_bytes(engine, file.read(), facts)
     out = ctypes.c_void_p()
     error = capi.module_deserialize_file(engine.pointer, path.encode(), capi.addressof(out))
-    return _loaded(engine, error, out, facts)
+    return _loaded(engine, error, out, facts, os.fstat(descriptor).st_size)
 
 
-def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts) -> Module:
+def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts, artifact_bytes: int) -> Module:
     if error:
         raise InvalidFunction(f"the module does not fit this engine: {printable(capi.take_error(error))}")
-    return Module(engine, out.value or 0, facts)
+    return Module(engine, out.value or 0, facts, artifact_bytes)
 
 
 def _imports(module: int) -> tuple[Import, ...]:

@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     functions: int
     imports: int
     exports: int
+    module_bytes: int
 
 
 def is_wasm(data: bytes) -> bool:
@@ -63,7 +64,7 @@ def scan(data: bytes) -> Facts:
         at = body + size
     else:
         raise ValueError(f"it has more than {_MOST_SECTIONS} sections")
-    return Facts(has_start, counts.get("function", 0), counts.get("import", 0), counts.get("export", 0))
+    return Facts(has_start, counts.get("function", 0), counts.get("import", 0), counts.get("export", 0), len(data))
 
 
 def _leb128(data: bytes, at: int) -> tuple[int, int]:

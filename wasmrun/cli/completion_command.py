@@ -1,0 +1,17 @@
+"""``wasmrun completion``: let the shell complete commands, options and file names."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command(name="completion")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def command(shell: str) -> None:
+    """Print the completion script for SHELL: eval "$(wasmrun completion bash)"."""
+    from wasmrun.cli import commands
+
+    complete = get_completion_class(shell)
+    assert complete is not None  # the choice above names classes that click has
+    click.echo(complete(commands, {}, "wasmrun", "_WASMRUN_COMPLETE").source())

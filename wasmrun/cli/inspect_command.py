@@ -1,0 +1,52 @@
+"""``wasmrun inspect``: what a module is, and whether it could run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wasmrun.cli.options import cache_option, function_options, json_option, make_function, module_argument, print_json
+from wasmrun.errors import InvalidFunction, outcome, printable
+from wasmrun.executor import Executor
+from wasmrun.machine.inspection import Inspection
+from wasmrun.units import format_size
+
+
+@click.command(name="inspect")
+@module_argument
+@function_options
+@json_option
+@cache_option
+def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) -> int:
+    """Tell the ABI of MODULE and why, its imports and exports, and what it would need granted.
+
+    The exit status is 0 when the function could run with these settings, else that of an invalid function.
+    """
+    function = make_function(module, settings, warm=0)
+    inspection = Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir).inspect(function)
+    if as_json:
+        shown = inspection._asdict()
+        print_json(shown | {"imports": dict(inspection.imports), "exports": dict(inspection.exports)})
+    else:
+        _show(inspection)
+    return 0 if inspection.problem is None else outcome(InvalidFunction).exit_status
+
+
+def _show(found: Inspection) -> None:
+    if found.problem is None:
+        click.echo(f"ABI       {found.abi}: {found.reason}")
+        click.echo(f"entry     {printable(found.entry or '')}{' (raw)' if found.is_raw else ''}")
+    else:
+        click.echo(f"ABI       {found.abi or 'unknown'}{': ' + found.reason if found.reason else ''}")
+        click.echo(f"problem   {found.problem}")
+    maximum = "no maximum" if found.memory_maximum_bytes is None else f"at most {format_size(found.memory_maximum_bytes)}"
+    click.echo(f"memory    {format_size(found.memory_bytes)}, {maximum}")
+    click.echo(f"code      {format_size(found.module_bytes)}, {found.functions} functions, {format_size(found.artifact_bytes)} compiled")
+    start = "runs a start function" if found.has_start else "no start function"
+    click.echo(f"start     {start}{', uses WASI preview 1' if found.uses_wasi else ''}")
+    click.echo(f"needs     {', '.join(found.needs) or 'nothing granted'}")
+    for title, items in (("imports", found.imports), ("exports", found.exports)):
+        click.echo(f"{title:9} {'none' if not items else ''}")
+        for name, type_ in items:
+            click.echo(f"  {printable(name, 80)}  {type_}")

@@ -1,0 +1,150 @@
+"""``wasmrun run``: one event, its answer on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from wasmrun.cli import say
+from wasmrun.cli.options import (
+    cache_option,
+    event_for,
+    event_option,
+    function_options,
+    json_option,
+    make_function,
+    module_argument,
+    parse_event,
+    print_json,
+    read_event,
+)
+from wasmrun.errors import FunctionError, InvalidAnswer, WasmrunError, outcome, printable
+from wasmrun.executor import Executor
+from wasmrun.invocation import Log, Report, Result
+from wasmrun.jsontext import from_json, to_json
+
+_SANDBOXES = 4
+
+
+@click.command(name="run")
+@module_argument
+@event_option
+@function_options
+@click.option(
+    "--report",
+    "report_form",
+    type=click.Choice(("text", "json", "none")),
+    default="text",
+    show_default=True,
+    envvar="WASMRUN_REPORT",
+    help="Form of the report on standard error.",
+)
+@json_option
+@cache_option
+@click.argument("args", nargs=-1, metavar="[-- ARGS...]")
+def command(
+    module: str,
+    event: str | None,
+    report_form: str,
+    as_json: bool,
+    cache_dir: str | None,
+    args: tuple[str, ...],
+    **settings: Any,
+) -> int:
+    """Run MODULE (.wasm or .wat) once on an event.
+
+    The answer goes to standard output, logs and the report to standard error, and the exit status
+    tells how it ended. ARGS are the arguments of a command, after its name.
+    """
+    function = make_function(module, settings, args=args, warm=0)
+    data = read_event(event)
+    executor = Executor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir)
+    # Not shut down: the process ends with the command, and waiting for the clock to settle would
+    # take longer than most functions.
+    try:
+        loaded = executor.load(function)
+        if loaded.abi == "command" and not function.raw and not as_json:
+            # What a program prints is shown as it stands, JSON or not; so it is not decoded.
+            parse_event(data)
+            function = make_function(module, settings | {"raw": True}, args=args, warm=0)
+            loaded = executor.load(function)
+            value: Any = data if data is not None else b"{}"
+        else:
+            value = event_for(loaded, data)
+        result = executor.run(function, value)
+    except WasmrunError as error:
+        if as_json:
+            print_json({"value": None, "error": _error(error), "report": None, "logs": []})
+            return outcome(error).exit_status
+        raise
+    return _show(result, loaded.is_raw, report_form, as_json, wants_bytes=function.raw)
+
+
+def _show(result: Result, is_raw: bool, report_form: str, as_json: bool, *, wants_bytes: bool) -> int:
+    error: WasmrunError | None = result.error
+    text = ""
+    if error is None and (as_json or not is_raw):
+        try:
+            text = to_json(_json_value(result.value) if is_raw and not wants_bytes else result.value)
+        except ValueError as reason:
+            error = InvalidAnswer(f"the answer cannot be written as JSON: {reason}")
+    if as_json:
+        _show_json(text, error, result)
+    else:
+        _show_text(text, error, result, report_form, is_raw)
+    return 0 if error is None else outcome(error).exit_status
+
+
+def _show_json(text: str, error: WasmrunError | None, result: Result) -> None:
+    # The answer's own text, so that its numbers stay exactly as they are.
+    print_json(
+        {
+            "value": json.loads(text) if text else None,
+            "error": None if error is None else _error(error),
+            "report": result.report.as_dict(),
+            "logs": [log._asdict() for log in result.logs],
+        }
+    )
+
+
+def _show_text(text: str, error: WasmrunError | None, result: Result, report_form: str, is_raw: bool) -> None:
+    for log in result.logs:
+        click.echo(_log_line(log), err=True)
+    if error is not None:
+        say(error)
+    elif is_raw:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(result.value)
+        sys.stdout.buffer.flush()
+    else:
+        click.echo(text)
+    _show_report(result.report, report_form)
+
+
+def _show_report(report: Report, form: str) -> None:
+    if form == "text":
+        click.echo(str(report), err=True)
+    elif form == "json":
+        click.echo(json.dumps(report.as_dict()), err=True)
+
+
+def _log_line(log: Log) -> str:
+    return f"{log.level.upper():5} {printable(log.message, 10_000)}"
+
+
+def _json_value(answer: bytes) -> Any:
+    """A raw answer as JSON has it: its own JSON, else base64."""
+    try:
+        return from_json(answer)
+    except ValueError:
+        return answer
+
+
+def _error(error: WasmrunError) -> dict[str, Any]:
+    shown: dict[str, Any] = {"class": type(error).__name__, "message": error.message}
+    if isinstance(error, FunctionError):
+        shown |= {"type": error.type, "stack": list(error.stack)}
+    return shown
