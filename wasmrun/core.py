@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError
 from wasmrun.function import Function
 from wasmrun.keeper import Keeper
-from wasmrun.machine.compiler import CompileLimits
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
 from wasmrun.machine.instance import RECORD_WORDS
@@ -23,6 +21,9 @@ from wasmrun.machine.module import Module
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import Pool, Shelf
+
+if TYPE_CHECKING:
+    from wasmrun.machine.compiler import CompileLimits
 
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
@@ -34,8 +35,8 @@ class Settings(NamedTuple):
     max_sandboxes: int
     wait: float
     idle: float
-    cache_dir: Path
-    compile_limits: CompileLimits
+    cache_dir: str
+    compile_limits: CompileLimits | None
 
 
 class Core:

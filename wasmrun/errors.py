@@ -30,14 +30,14 @@ _SHOWN = 300
 
 
 def printable(text: str, limit: int = _SHOWN) -> str:
-    """*text* on one line, control characters escaped, cut to *limit* characters.
+    """*text* on one line, control characters escaped, the whole cut to *limit* characters.
 
     Names and messages that a guest chose go through here before they reach a terminal or a log.
     """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in cut)
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 class WasmrunError(Exception):

@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures.thread import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmrun.core import Core, Settings
 from wasmrun.errors import (
@@ -37,11 +36,9 @@ from wasmrun.invocation import Report, Result
 from wasmrun.limits import KIB, MIB
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.artifacts import default_directory
-from wasmrun.machine.compiler import CompileLimits
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.inspection import Inspection, inspect_module
 from wasmrun.machine.loader import Compiled
 from wasmrun.machine.program import Program
 from wasmrun.machine.threads import stack_bytes
@@ -49,6 +46,10 @@ from wasmrun.pool import PoolStats, Shelf
 from wasmrun.sandbox import Sandbox
 from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
+
+if TYPE_CHECKING:
+    from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.inspection import Inspection
 
 _log = logging.getLogger("wasmrun")
 
@@ -129,9 +130,9 @@ class Executor(concurrent.futures.Executor):
             raise ValueError(f"threads must be at least 1, not {threads}")
         if not 1 <= max_sandboxes <= MOST_SLOTS:
             raise ValueError(f"max_sandboxes must be from 1 to {MOST_SLOTS}, not {max_sandboxes}")
-        directory = Path(cache_dir) if cache_dir is not None else default_directory(os.environ, os.path.expanduser("~"))
+        directory = default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
         self._settings = Settings(
-            max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits or CompileLimits()
+            max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits
         )
         self._on_report = on_report
         self._lock = threading.Lock()
@@ -251,6 +252,8 @@ class Executor(concurrent.futures.Executor):
 
     def inspect(self, function: Function) -> Inspection:
         """What *function*'s module is, imports and exports; whether it could run, and why not."""
+        from wasmrun.machine.inspection import inspect_module
+
         core = self._open()
         module = core.load_module(function)
         try:

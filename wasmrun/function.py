@@ -35,12 +35,18 @@ def parse_directory(text: str | Directory) -> Directory:
     """A grant from HOST::GUEST or HOST::GUEST:ro. Raises `ValueError`."""
     if isinstance(text, Directory):
         return text
-    host, separator, guest = text.partition("::")
+    host, separator, guest = text.partition("::") if isinstance(text, str) else ("", "", "")
     writable = not guest.endswith(":ro")
     guest = guest if writable else guest[: -len(":ro")]
-    if not separator or not host or not guest or "\0" in text:
+    if not separator or not host or not guest or "\0" in host or not _is_text(guest):
         raise ValueError(f"{text!r} is not a directory grant; write HOST::GUEST or HOST::GUEST:ro")
     return Directory(os.path.abspath(host), guest, writable)
+
+
+def _is_text(value: object) -> bool:
+    """Whether WASI can give *value* to a guest: text that UTF-8 can write, without NUL."""
+    # What the command line could not decode arrives as surrogates.
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _parse_dirs(value: Iterable[str | Directory]) -> tuple[Directory, ...]:
@@ -51,7 +57,7 @@ def _parse_env(value: Mapping[str, str] | Iterable[str]) -> tuple[tuple[str, str
     pairs: list[tuple[str, str]] = []
     items = value.items() if isinstance(value, Mapping) else (_split_variable(item) for item in value)
     for name, text in items:
-        if not isinstance(name, str) or not isinstance(text, str) or not name or "=" in name or "\0" in name + text:
+        if not _is_text(name) or not _is_text(text) or not name or "=" in name:
             raise ValueError(f"{name!r}={text!r} is not an environment variable; names and values are text without NUL")
         pairs.append((name, text))
     return tuple(pairs)
@@ -60,7 +66,7 @@ def _parse_env(value: Mapping[str, str] | Iterable[str]) -> tuple[tuple[str, str
 def _split_variable(item: str | tuple[str, str]) -> tuple[str, str]:
     if isinstance(item, tuple):
         return item
-    name, separator, text = item.partition("=")
+    name, separator, text = item.partition("=") if isinstance(item, str) else ("", "", "")
     if not separator:
         raise ValueError(f"{item!r} is not an environment variable; write NAME=VALUE")
     return name, text
@@ -68,7 +74,7 @@ def _split_variable(item: str | tuple[str, str]) -> tuple[str, str]:
 
 def _parse_args(value: Iterable[str]) -> tuple[str, ...]:
     args = tuple(value)
-    if isinstance(value, str) or any(not isinstance(arg, str) or "\0" in arg for arg in args):
+    if isinstance(value, str) or not all(_is_text(arg) for arg in args):
         raise ValueError("must be a sequence of texts without NUL")
     return args
 
@@ -78,6 +84,7 @@ def _parse_imports(value: Mapping[str, HostFunction]) -> tuple[tuple[str, HostFu
     for name, function in items:
         if not isinstance(name, str) or not callable(function):
             raise ValueError(f"{name!r} must be the name of a callable")
+        hash(function)  # a TypeError that says so: functions are told apart by what they import, too
         if name in ("log", "http_request"):
             raise ValueError(f"{name!r} is a name of the ABI's own; choose another, such as 'app.{name}'")
     return items

@@ -14,11 +14,27 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     nesting too deep, and objects of other types.
     """
     try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_other, indent=indent)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=_other, indent=indent)
     except TypeError as error:
         raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    _check_keys(value)
+    return text
+
+
+def _check_keys(value: Any) -> None:
+    """Raise `ValueError` for a key that is no string: the standard library writes 1 and None as "1" and "null"."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, str):
+                    raise ValueError(f"the key {key!r} is not a string")
+            pending += item.values()
+        elif isinstance(item, (list, tuple)):
+            pending += item
 
 
 def _other(value: Any) -> str:

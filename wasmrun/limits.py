@@ -18,7 +18,13 @@ FUEL_PER_SECOND = 7_000_000_000
 LEAST_FUEL = 20_000_000_000
 
 
+class _AutoFuel(int):
+    """Fuel that follows from the timeout: a copy with another timeout gets fuel to match."""
+
+
 def _parse_fuel(value: int | float | str | None) -> int | str | None:
+    if isinstance(value, _AutoFuel):
+        return "auto"
     if value is None or value == "auto":
         return value
     if isinstance(value, str) and value.lower() == "none":
@@ -61,7 +67,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.fuel == "auto":
-            self.__dict__["fuel"] = max(LEAST_FUEL, int(FUEL_PER_SECOND * self.timeout))
+            self.__dict__["fuel"] = _AutoFuel(max(LEAST_FUEL, int(FUEL_PER_SECOND * self.timeout)))
 
     @property
     def is_metered(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-_NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-zµ]*)\s*", re.ASCII)
 
 _SIZES = {
     "": 1, "b": 1,
@@ -41,12 +41,12 @@ def parse_duration(value: float | str | timedelta) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)):
-        seconds = float(value)
+        seconds = value
     else:
         seconds = _scaled(value, _SECONDS, "duration", "'2s' or '500ms'")
     if not 0 <= seconds < 1e9:
         raise ValueError(f"a duration must be at least 0 and finite: {value!r}")
-    return seconds
+    return float(seconds)
 
 
 def _scaled(text: str, units: dict[str, int] | dict[str, float], what: str, example: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -63,10 +64,20 @@ def commands() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the status that its outcome has."""
-    sys.exit(_status(args))
+    status = status_of(args)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BrokenPipeError:
+        pass
+    # The interpreter would take longer to tidy up than a function takes to run, and everything that
+    # is left belongs to this process alone.
+    os._exit(status)
 
 
-def _status(args: list[str] | None) -> int:
+def status_of(args: list[str] | None) -> int:
+    """Run the command line; the exit status that its outcome has."""
     try:
         result: Any = commands.main(args, prog_name="wasmrun", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -83,7 +94,6 @@ def _status(args: list[str] | None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough of it, as with `| head`.
-        sys.stdout = None
         return 0
 
 

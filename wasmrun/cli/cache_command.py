@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import click
 
@@ -27,7 +26,7 @@ def list_(as_json: bool, cache_dir: str | None) -> None:
     cache = _open(cache_dir)
     entries = list(cache.entries())
     if as_json:
-        print_json({"directory": str(cache.directory), "artifacts": [entry._asdict() for entry in entries]})
+        print_json({"directory": cache.directory, "artifacts": [entry._asdict() for entry in entries]})
         return
     for entry in entries:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
@@ -44,13 +43,13 @@ def clear(as_json: bool, cache_dir: str | None) -> None:
     cache = _open(cache_dir)
     count, size = cache.clear()
     if as_json:
-        print_json({"directory": str(cache.directory), "removed": count, "bytes": size})
+        print_json({"directory": cache.directory, "removed": count, "bytes": size})
     else:
         click.echo(f"removed {count} compiled modules, {format_size(size)}, from {cache.directory}", err=True)
 
 
 def _open(cache_dir: str | None) -> ArtifactCache:
-    directory = Path(cache_dir) if cache_dir else default_directory(os.environ, str(Path.home()))
+    directory = cache_dir or default_directory(os.environ, os.path.expanduser("~"))
     try:
         return ArtifactCache(directory)
     except CacheUnusable as error:

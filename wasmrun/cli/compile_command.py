@@ -23,10 +23,10 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
     Of the options, only --stack and whether --fuel is 'none' change the compiled code.
     """
     function = make_function(module, settings, warm=0)
-    executor = Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir)
-    started = time.perf_counter()
-    compiled = executor.compile(function)
-    seconds = time.perf_counter() - started
+    with Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir) as executor:
+        started = time.perf_counter()
+        compiled = executor.compile(function)
+        seconds = time.perf_counter() - started
     if as_json:
         print_json({**compiled._asdict(), "seconds": seconds})
     else:

@@ -24,7 +24,8 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
     The exit status is 0 when the function could run with these settings, else that of an invalid function.
     """
     function = make_function(module, settings, warm=0)
-    inspection = Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir).inspect(function)
+    with Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir) as executor:
+        inspection = executor.inspect(function)
     if as_json:
         shown = inspection._asdict()
         print_json(shown | {"imports": dict(inspection.imports), "exports": dict(inspection.exports)})

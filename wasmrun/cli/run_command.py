@@ -62,8 +62,6 @@ def command(
     function = make_function(module, settings, args=args, warm=0)
     data = read_event(event)
     executor = Executor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir)
-    # Not shut down: the process ends with the command, and waiting for the clock to settle would
-    # take longer than most functions.
     try:
         loaded = executor.load(function)
         if loaded.abi == "command" and not function.raw and not as_json:
@@ -80,6 +78,9 @@ def command(
             print_json({"value": None, "error": _error(error), "report": None, "logs": []})
             return outcome(error).exit_status
         raise
+    finally:
+        # Nobody waits for the rest: the process ends with the command.
+        executor.shutdown(wait=False)
     return _show(result, loaded.is_raw, report_form, as_json, wants_bytes=function.raw)
 
 

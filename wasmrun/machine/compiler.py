@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -47,10 +49,6 @@ def compile_module(
     Raises `InvalidFunction` when it is not a module, or took more than *limits*; `HostError` when no
     child could be started.
     """
-    # Imported here, because a function whose artifact is cached needs neither.
-    import subprocess
-    import tempfile
-
     if not sys.executable:
         raise HostError("modules are compiled by a child interpreter, but sys.executable is empty here")
     site = os.path.dirname(os.path.dirname(os.path.dirname(capi.LIBRARY_PATH)))

@@ -8,7 +8,7 @@ from wasmrun.errors import InvalidFunction
 from wasmrun.function import Function
 from wasmrun.machine import wasi
 from wasmrun.machine.module import Import, Module
-from wasmrun.machine.program import ABIS, check, detect
+from wasmrun.machine.program import check, detect, make_abi
 
 
 class Inspection(NamedTuple):
@@ -41,7 +41,7 @@ def inspect_module(function: Function, module: Module) -> Inspection:
     try:
         abi, reason = detect(function, module)
         check(function, module)
-        made = ABIS[abi](function, module)
+        made = make_abi(abi, function, module)
         entry, is_raw = made.entry, made.is_raw
     except InvalidFunction as error:
         problem = error.message

@@ -6,18 +6,20 @@ import hashlib
 import logging
 import os
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
-from wasmrun.machine.compiler import CompileLimits, compile_module
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.module import Module, load_bytes, load_descriptor
 from wasmrun.machine.wasmfile import Facts, is_wasm
 from wasmrun.units import format_size
+
+if TYPE_CHECKING:
+    from wasmrun.machine.compiler import CompileLimits
 
 _log = logging.getLogger("wasmrun.loader")
 
@@ -36,7 +38,7 @@ class Compiled(NamedTuple):
 class Loader:
     """Loads modules for one executor. Without a usable directory it compiles anew each time, and says so once."""
 
-    def __init__(self, cache_dir: str | os.PathLike[str], limits: CompileLimits) -> None:
+    def __init__(self, cache_dir: str | os.PathLike[str], limits: CompileLimits | None) -> None:
         self._limits = limits
         self._lock = threading.Lock()
         self._library: str | None = None
@@ -94,9 +96,13 @@ class Loader:
         if key in self._refused:
             # A bomb is given its 30 seconds once, not at every event.
             raise InvalidFunction(self._refused[key])
+        # Imported here, because a function whose artifact is cached needs no compiler.
+        from wasmrun.machine.compiler import CompileLimits, compile_module
+
+        limits = self._limits or CompileLimits()
         try:
             return compile_module(
-                source, is_text=is_text, module_bytes=function.module_bytes, settings=settings, limits=self._limits
+                source, is_text=is_text, module_bytes=function.module_bytes, settings=settings, limits=limits
             )
         except InvalidFunction as error:
             if len(self._refused) < _MOST_REFUSED:
@@ -144,7 +150,7 @@ def read_source(function: Function) -> tuple[bytes, bool]:
     if isinstance(module, bytes):
         source = module
     elif function.is_text:
-        source = str(module).encode()
+        source = str(module).encode(errors="surrogatepass")  # the compiler says what is wrong with it
     else:
         source = _read_file(os.fspath(module), function.module_bytes)
     if len(source) > function.module_bytes:
@@ -154,7 +160,7 @@ def read_source(function: Function) -> tuple[bytes, bool]:
         )
     if not source:
         raise InvalidFunction("the module is empty")
-    return source, not is_wasm(source) and source.lstrip()[:2] in (b"(m", b"(c", b"(;", b";;", b"( ")
+    return source, not is_wasm(source) and source.lstrip().startswith((b"(", b";;"))
 
 
 def _read_file(path: str, limit: int) -> bytes:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.machine import capi, hostcalls, wasi
 from wasmrun.machine.abi.base import Abi
-from wasmrun.machine.abi.command import Command
-from wasmrun.machine.abi.native import HANDLER, Native
-from wasmrun.machine.abi.plain import Plain
+from wasmrun.machine.abi.base import HANDLER
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
-
-ABIS: dict[str, Callable[[Function, Module], Abi]] = {"native": Native, "command": Command, "plain": Plain}
-"""The class of each guest ABI."""
-
 
 class Detected(NamedTuple):
     """The ABI that a module speaks, and what was seen in it that says so."""
@@ -48,6 +41,22 @@ def detect(function: Function, module: Module) -> Detected:
     return Detected("plain", "it exports neither wasmrun_alloc nor _start")
 
 
+def make_abi(name: str, function: Function, module: Module) -> Abi:
+    """The guest ABI *name* for *function*. Raises `InvalidFunction` where *module* cannot serve it."""
+    # Imported when wanted: most processes speak one of them.
+    if name == "native":
+        from wasmrun.machine.abi.native import Native
+
+        return Native(function, module)
+    if name == "command":
+        from wasmrun.machine.abi.command import Command
+
+        return Command(function, module)
+    from wasmrun.machine.abi.plain import Plain
+
+    return Plain(function, module)
+
+
 class Program:
     """What sandboxes of one function are made from. Close it when none is left."""
 
@@ -58,7 +67,7 @@ class Program:
         self.streams = streams
         self.detected = detect(function, module)
         offered = check(function, module)
-        self.abi: Abi = ABIS[self.detected.abi](function, module)
+        self.abi: Abi = make_abi(self.detected.abi, function, module)
         self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
         self.has_start = module.facts.has_start
         self.log_bytes = function.log_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def _fill(config: int, args: tuple[str, ...], env: tuple[tuple[str, str], ...], 
             raise HostError("the environment is not text that WASI takes")
     for directory in dirs:
         opened = capi.wasi_preopen(
-            config, directory.host.encode(), directory.guest.encode(), directory.writable
+            config, os.fsencode(directory.host), directory.guest.encode(), directory.writable
         )
         if not opened:
             raise HostError(f"the granted directory {directory.host} cannot be opened; does it exist?")

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from wasmrun.machine.instance import Instance
 
 
+HANDLER = (("i32", "i32"), ("i64",))
+"""Parameters and results of a handler of the native ABI."""
+
+
 class Given(NamedTuple):
     """What a caller said about one event besides the event itself."""
 

@@ -17,7 +17,7 @@ from wasmrun.errors import (
     printable,
 )
 from wasmrun.machine import capi
-from wasmrun.machine.abi.base import Given
+from wasmrun.machine.abi.base import HANDLER, Given
 from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
 from wasmrun.machine.failures import failure
 from wasmrun.units import format_size
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from wasmrun.machine.instance import Instance
     from wasmrun.machine.module import ExternType, Module
 
-HANDLER = (("i32", "i32"), ("i64",))
 _SIGNATURES = {
     "wasmrun_alloc": (("i32",), ("i32",)),
     "wasmrun_free": (("i32", "i32"), ()),

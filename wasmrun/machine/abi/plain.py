@@ -104,17 +104,22 @@ class Plain:
 
 def _pack(kind: str, number: Any) -> bytes:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise InvalidEvent(f"{printable(repr(number), 60)} is not a number")
+        raise InvalidEvent(f"a {type(number).__name__} is not a number; the function takes {kind}")
     if kind in _BITS:
         bits = _BITS[kind]
         if isinstance(number, float) and not (math.isfinite(number) and number == int(number)):
             raise InvalidEvent(f"{number!r} is not a whole number, and the function takes {kind}")
         whole = int(number)
         if not -(1 << (bits - 1)) <= whole < 1 << bits:
-            raise InvalidEvent(f"{whole} does not fit {kind}")
+            raise InvalidEvent(f"{_shown(whole)} does not fit {kind}")
         # Unsigned numbers are welcome: the bits are what counts.
         number = whole - (1 << bits) if whole >= 1 << (bits - 1) else whole
     try:
         return struct.pack(_FORMATS[kind], number)
     except (OverflowError, struct.error):
-        raise InvalidEvent(f"{printable(repr(number), 60)} does not fit {kind}") from None
+        raise InvalidEvent(f"{_shown(number)} does not fit {kind}") from None
+
+
+def _shown(number: float) -> str:
+    # Python refuses to write very long integers in decimal.
+    return f"a number of {number.bit_length()} bits" if isinstance(number, int) and abs(number) >> 128 else repr(number)

@@ -1,0 +1,68 @@
+"""How these tests run a guest that misbehaves: its error, with the record of its invocation checked each time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import wasmrun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def check_report(error: wasmrun.FunctionError, function: wasmrun.Function) -> wasmrun.Report:
+    """The report of *error*, after a look at every field of it."""
+    report = error.report
+    assert report is not None
+    assert report.request_id
+    assert (report.function, report.version) == (function.name, "$LATEST")
+    assert report.status == type(error).__name__
+    assert report.abi in ("native", "command", "plain")
+    assert report.start in ("cold", "warm", "reused")
+    assert (report.init_duration is not None) == (report.start == "cold")
+    assert report.duration + (report.init_duration or 0) > 0
+    assert report.pool_wait >= 0
+    assert report.memory_limit_bytes == function.memory
+    assert 0 <= report.memory_bytes <= function.memory
+    assert report.memory_near_limit == (report.memory_bytes >= 0.9 * function.memory)
+    if function.fuel is None:
+        assert report.fuel_used is None
+    else:
+        assert 0 <= (report.fuel_used or 0) <= function.fuel
+    assert 0 <= report.log_bytes <= function.log_bytes
+    assert report.log_bytes == sum(len(log.message.encode()) for log in error.logs if not log.message.startswith("[the"))
+    return report
+
+
+@pytest.fixture
+def fail(executor: wasmrun.Executor) -> Callable[..., Any]:
+    """Runs an event that is to fail: the `FunctionError`, whose report is checked field by field."""
+
+    def run(module: str | bytes, event: Any = None, **settings: Any) -> wasmrun.FunctionError:
+        function = wasmrun.Function(module, **{"warm": 0, **settings})
+        result = executor.run(function, event)
+        assert result.value is None
+        assert isinstance(result.error, wasmrun.FunctionError)
+        assert result.error.report is result.report
+        assert result.error.logs is result.logs
+        check_report(result.error, function)
+        return result.error
+
+    return run
+
+
+@pytest.fixture
+def refusal(executor: wasmrun.Executor) -> Callable[..., str]:
+    """Runs an event of a function that is to be refused: the message of the `InvalidFunction`."""
+
+    def run(module: str | bytes, **settings: Any) -> str:
+        function = wasmrun.Function(module, **{"warm": 0, **settings})
+        with pytest.raises(wasmrun.InvalidFunction) as caught:
+            executor.run(function, None)
+        assert executor.stats().pool.in_flight == 0
+        assert caught.value.message.isprintable()
+        return caught.value.message
+
+    return run
