@@ -458,7 +458,7 @@ class Executor(concurrent.futures.Executor):
         """Return the sandbox to the pool, and let the keeper know."""
         function = shelf.function
         # Only one that the event never reached, or one of a function that wants it, may serve again.
-        reusable = sandbox.is_ready and not sandbox.has_failed
+        reusable = sandbox.is_ready and not sandbox.has_failed and sandbox.stop is None
         if reusable and sandbox.run_ns:
             reusable = function.reuse and shelf.program.abi.can_reuse and sandbox.clean_up()
         core.pool.release(shelf, sandbox, reusable=reusable)

@@ -324,8 +324,6 @@ class Pool:
             if is_doomed:
                 self._live -= 1
             elif reusable and not self._is_closed:
-                if sandbox.run_ns:
-                    sandbox.start = "reused"
                 shelf.ready.append(sandbox)
             else:
                 self._spent.append(sandbox)

@@ -101,6 +101,10 @@ class Sandbox(Instance):
             self.program.abi.release(self)
         except (FunctionError, Stopped):
             return False
+        # The next event must neither report what was this one's, nor have this answer freed again.
+        self.start = "reused"
+        self.logbook = None
+        self.event_bytes = self.result_bytes = self.run_ns = 0
         return self.stop is None
 
     def take_logs(self) -> tuple[tuple[Log, ...], int]:

@@ -14,7 +14,7 @@ import wasmrun
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["echo", "proxy", "thumbnail", "words"]
+NAMES = ["echo", "hello", "proxy", "thumbnail", "words"]
 
 PAGE = 65_536
 
@@ -25,6 +25,7 @@ def url_event(method: str, path: str, **more: Any) -> dict[str, Any]:
 
 EVENTS: dict[str, list[Any]] = {
     "echo": [None, 1, -(2**63), 1.5, "text", b"bytes", [[{}]], {"a": {"b": [None]}}],
+    "hello": [{"name": ""}, {"name": 3}, {}, "Ada", None],
     "proxy": [
         *(url_event(method, path) for method in ("GET", "POST") for path in ("/", "/api/echo", "/api/sum", "/x")),
         *(url_event("POST", "/api/sum", body=body) for body in ('{"numbers": [0.1, 0.2]}', "{", "")),

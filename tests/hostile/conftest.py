@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import wasmrun
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Fail = Callable[..., Any]
+"""The fixture `fail`; what it gives has attributes of every class of error."""
+
+Refusal = Callable[..., str]
+"""The fixture `refusal`."""
 
 
 def check_report(error: wasmrun.FunctionError, function: wasmrun.Function) -> wasmrun.Report:
@@ -37,7 +41,7 @@ def check_report(error: wasmrun.FunctionError, function: wasmrun.Function) -> wa
 
 
 @pytest.fixture
-def fail(executor: wasmrun.Executor) -> Callable[..., Any]:
+def fail(executor: wasmrun.Executor) -> Fail:
     """Runs an event that is to fail: the `FunctionError`, whose report is checked field by field."""
 
     def run(module: str | bytes, event: Any = None, **settings: Any) -> wasmrun.FunctionError:
@@ -54,7 +58,7 @@ def fail(executor: wasmrun.Executor) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def refusal(executor: wasmrun.Executor) -> Callable[..., str]:
+def refusal(executor: wasmrun.Executor) -> Refusal:
     """Runs an event of a function that is to be refused: the message of the `InvalidFunction`."""
 
     def run(module: str | bytes, **settings: Any) -> str:
@@ -66,3 +70,23 @@ def refusal(executor: wasmrun.Executor) -> Callable[..., str]:
         return caught.value.message
 
     return run
+
+
+@pytest.fixture(scope="session")
+def decoded(executor: wasmrun.Executor, wat: Callable[..., str]) -> Callable[[bytes], Any]:
+    """Runs a guest that answers with the given bytes: the value, or the error."""
+    # The event is [bytes, context]: 92, then c4 or c5 and a length of one or two bytes.
+    guest = wat("""
+      (if (result i64) (i32.eq (i32.load8_u offset=1 (local.get $ptr)) (i32.const 0xc4))
+        (then (call $pack (i32.add (local.get $ptr) (i32.const 3)) (i32.load8_u offset=2 (local.get $ptr))))
+        (else (call $pack (i32.add (local.get $ptr) (i32.const 4))
+          (i32.or (i32.shl (i32.load8_u offset=2 (local.get $ptr)) (i32.const 8))
+            (i32.load8_u offset=3 (local.get $ptr))))))""")
+    function = wasmrun.Function(guest, warm=4)
+
+    def decode(answer: bytes) -> Any:
+        result = executor.run(function, answer)
+        assert result.report.result_bytes == len(answer)
+        return result.value if result.error is None else result.error
+
+    return decode

@@ -62,7 +62,7 @@ def test_an_event_that_json_cannot_hold_is_refused(event: object, executor: wasm
     "event",
     [[1], [1, 2, 3], "12", ["1", 2], [True, 2], [1.5, 2], [math.nan, 2], [1 << 32, 2], [1, 1 << 64], [1, -(1 << 80)],
      [10**5000, 1], nested(10_000), [nested(10_000), 1], None],
-    ids=repr and range(14),
+    ids=range(14),
 )  # fmt: skip
 def test_an_event_that_is_not_the_numbers_wanted_is_refused(event: object, executor: wasmrun.Executor) -> None:
     """Too few numbers, too many, or none that fit: the message says what the function takes."""
@@ -118,8 +118,7 @@ def test_an_event_that_was_refused_leaves_a_reused_sandbox_alone(
 ) -> None:
     """The answer before it is freed once, not once more for an event that never came."""
     guest = wat(
-        "(global.set $frees (i32.add (global.get $frees) (i32.const 0))) (i64.or (call $pack (i32.const 8) (i32.const 1))"
-        "  (i64.const 0)) (i32.store8 (i32.const 8) (global.get $frees))",
+        "(i32.store8 (i32.const 8) (global.get $frees)) (call $pack (i32.const 8) (i32.const 1))",
         more="(global $frees (mut i32) (i32.const 0))"
         '(func (export "wasmrun_free") (param i32 i32) (global.set $frees (i32.add (global.get $frees) (i32.const 1))))',
         entry="wasmrun_handle_raw",

@@ -34,7 +34,8 @@ _SIGNATURES = {
     "_initialize": ((), ()),
 }
 _MASK32 = 0xFFFFFFFF
-_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+# A timestamp is an extension of type 255 with 4, 8 or 12 bytes: what its header ends with, in any of its forms.
+_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
 
 
 class _Extension(ValueError):
@@ -199,8 +200,12 @@ class Native:
             raise InvalidAnswer(f"the answer is not MessagePack that can be read: {_reason(error)}") from None
         if type(envelope) is not list or len(envelope) != 2 or type(envelope[0]) is not int or envelope[0] not in (0, 1):
             raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
-        if any(mark in answer for mark in _TIMESTAMPS) and _has_timestamp(envelope):
-            raise InvalidAnswer("the answer is not MessagePack that can be read: extension type -1")
+        # What msgpack accepts and an answer may not have: byte strings as keys, and timestamps.
+        if (
+            (b"\xc4" in answer or b"\xc5" in answer or b"\xc6" in answer)
+            or (b"\xff" in answer and any(mark in answer for mark in _TIMESTAMPS))
+        ):  # fmt: skip
+            _refuse_strange(envelope)
         if envelope[0] == 0:
             return envelope[1]
         raise _reported(envelope[1])
@@ -250,17 +255,19 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, _Extension) or not text else f"{type(error).__name__}: {text}"
 
 
-def _has_timestamp(value: Any) -> bool:
-    pending = [value]
+def _refuse_strange(value: list[Any]) -> None:
+    pending: list[Any] = [value]
     while pending:
         item = pending.pop()
-        if isinstance(item, msgpack.Timestamp):
-            return True
-        if isinstance(item, list):
-            pending += item
-        elif isinstance(item, dict):
-            pending += item.values()
-    return False
+        if type(item) is dict:
+            if bytes in set(map(type, item)):
+                raise InvalidAnswer("the answer is not MessagePack that can be read: the key of a map is no string")
+            item = item.values()
+        kinds = set(map(type, item))
+        if msgpack.Timestamp in kinds:
+            raise InvalidAnswer("the answer is not MessagePack that can be read: extension type -1")
+        if list in kinds or dict in kinds:
+            pending += [inner for inner in item if type(inner) in (list, dict)]
 
 
 def _reported(error: Any) -> Exception:
