@@ -16,31 +16,31 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from wasmrun.errors import (
-        FunctionError,
-        FunctionNotFound,
-        GuestError,
-        GuestExit,
-        GuestTrap,
-        HostError,
-        InvalidAnswer,
-        InvalidEvent,
-        InvalidFunction,
-        OutOfFuel,
-        OutOfMemory,
-        PayloadTooLarge,
-        ResultTooLarge,
-        Throttled,
-        TimedOut,
-        WasmrunError,
+        FunctionError as FunctionError,
+        FunctionNotFound as FunctionNotFound,
+        GuestError as GuestError,
+        GuestExit as GuestExit,
+        GuestTrap as GuestTrap,
+        HostError as HostError,
+        InvalidAnswer as InvalidAnswer,
+        InvalidEvent as InvalidEvent,
+        InvalidFunction as InvalidFunction,
+        OutOfFuel as OutOfFuel,
+        OutOfMemory as OutOfMemory,
+        PayloadTooLarge as PayloadTooLarge,
+        ResultTooLarge as ResultTooLarge,
+        Throttled as Throttled,
+        TimedOut as TimedOut,
+        WasmrunError as WasmrunError,
     )
-    from wasmrun.executor import Executor, Loaded, Stats
-    from wasmrun.function import Directory, Function, Grants
-    from wasmrun.futures import Future
-    from wasmrun.invocation import Context, Log, Report, Result
-    from wasmrun.limits import Limits
-    from wasmrun.machine.compiler import CompileLimits
-    from wasmrun.machine.inspection import Inspection
-    from wasmrun.machine.loader import Compiled
+    from wasmrun.executor import Executor as Executor, Loaded as Loaded, Stats as Stats
+    from wasmrun.function import Directory as Directory, Function as Function, Grants as Grants
+    from wasmrun.futures import Future as Future
+    from wasmrun.invocation import Context as Context, Log as Log, Report as Report, Result as Result
+    from wasmrun.limits import Limits as Limits
+    from wasmrun.machine.compiler import CompileLimits as CompileLimits
+    from wasmrun.machine.inspection import Inspection as Inspection
+    from wasmrun.machine.loader import Compiled as Compiled
 
 _HOMES = {
     "wasmrun.errors": (

@@ -311,14 +311,17 @@ class Executor(concurrent.futures.Executor):
         if guard is None or threading.get_ident() != self._main:
             return self._execute(function, event, options, None, keep)
         watch = guard.watch
-        below = watch.current
+        below = watch.current if watch.is_busy else None
         try:
             return self._execute(function, event, options, watch, keep)
         finally:
             # A host function may run another function: what ran below runs again.
             watch.current = below
-            if watch.reason is not None:
+            watch.is_busy = below is not None
+            # In this order: a Ctrl-C before it left its mark, one after it raises by itself.
+            if watch.reason is not None and below is None:
                 watch.reason = None
+                raise KeyboardInterrupt
 
     def _execute(self, function: Function, event: Any, options: _Options, watch: Watch | None, keep: bool) -> Any:
         """The life of one event: a sandbox is taken or made, gets the event, and is given back.
@@ -335,7 +338,9 @@ class Executor(concurrent.futures.Executor):
         state = self._state
         if program.stack > state.room:
             self._check_stack(program.stack)
-        sandbox = self._take(core, shelf, options)
+        if watch is not None:
+            watch.is_busy = True
+        sandbox = self._take(core, shelf, options, watch)
         try:
             if watch is not None:
                 watch.see(sandbox)
@@ -354,26 +359,23 @@ class Executor(concurrent.futures.Executor):
             if keep or self._on_report is not None:
                 return self._finish(sandbox, value, None, keep)
             return value
-        except FunctionError as error:
+        except (WasmrunError, Stopped) as error:
             return self._fail(sandbox, error, keep)
-        except Stopped as stopped:
-            if stopped.reason == "interrupted":
-                raise KeyboardInterrupt from None
-            raise concurrent.futures.CancelledError from None
-        except WasmrunError as error:
-            self._failures[type(error).__name__] += 1
-            raise
         finally:
             if watch is not None:
                 watch.current = None
             self._give_back(core, shelf, sandbox)
 
-    def _take(self, core: Core, shelf: Shelf, options: _Options) -> Sandbox:
+    def _take(self, core: Core, shelf: Shelf, options: _Options, watch: Watch | None) -> Sandbox:
         """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
         pool = core.pool
         program = shelf.program
         before = time.monotonic_ns()
-        sandbox = pool.acquire(shelf, options.tenant)
+        try:
+            sandbox = pool.acquire(shelf, options.tenant, watch)
+        except (WasmrunError, Stopped) as error:
+            self._count(error)
+            raise _as_raised(error) from None
         waited = time.monotonic_ns() - before
         if sandbox is None:
             try:
@@ -421,14 +423,21 @@ class Executor(concurrent.futures.Executor):
             state.room += needed
             state.depth -= 1
 
-    def _fail(self, sandbox: Sandbox, error: FunctionError, keep: bool) -> Any:
-        """Count a failure and complete its record; raise it, unless the caller wants a `Result`."""
+    def _count(self, error: BaseException) -> None:
+        if isinstance(error, WasmrunError):
+            self._failures[type(error).__name__] += 1
+
+    def _fail(self, sandbox: Sandbox, error: WasmrunError | Stopped, keep: bool) -> Any:
+        """Count a failure and complete its record; raise it, unless it is to be part of a `Result`."""
+        if not isinstance(error, FunctionError):
+            self._count(error)
+            raise _as_raised(error)
         host_failure = sandbox.host_failure
         failed: WasmrunError = error
         if host_failure is not None and isinstance(error, (GuestError, GuestExit, GuestTrap)):
             # The guest gave up because the host failed it: that is what the caller must see.
             failed = host_failure
-        self._failures[type(failed).__name__] += 1
+        self._count(failed)
         result = self._finish(sandbox, None, error, True)
         if failed is not error:
             raise failed from failed.__cause__
@@ -556,6 +565,13 @@ def _report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Re
         result_bytes=sandbox.result_bytes,
         log_bytes=log_bytes,
     )
+
+
+def _as_raised(error: WasmrunError | Stopped) -> BaseException:
+    """What the caller of an invocation sees that did not come to an end of its own."""
+    if not isinstance(error, Stopped):
+        return error
+    return KeyboardInterrupt() if error.reason == "interrupted" else concurrent.futures.CancelledError()
 
 
 def _fuel_is_exact(error: FunctionError) -> bool:

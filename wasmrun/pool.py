@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from wasmrun.errors import Throttled, WasmrunError
 from wasmrun.function import Function
@@ -34,7 +34,17 @@ MOST_SPENT = 16
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
+_TURN_SECONDS = 0.02
 _NO_LIMIT = 1 << 60
+
+
+class SupportsReason(Protocol):
+    """Something that may come to have a reason to stop waiting."""
+
+    @property
+    def reason(self) -> str | None:
+        """The reason, once there is one."""
+        ...
 
 
 class ShelfState(NamedTuple):
@@ -220,10 +230,13 @@ class Pool:
                 self._note(shelf)
         return shelf
 
-    def acquire(self, shelf: Shelf, tenant: str | None = None) -> Sandbox | None:
+    def acquire(
+        self, shelf: Shelf, tenant: str | None = None, watch: SupportsReason | None = None
+    ) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
 
-        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait.
+        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait, and `Stopped`
+        when *watch* has a reason to give up before.
         """
         with self.lock:
             if shelf.in_flight < shelf.most and not self._is_closed:
@@ -246,9 +259,9 @@ class Pool:
                     if not shelf.is_noted:
                         self._note(shelf)
                     return None
-            return self._acquire_slowly(shelf, tenant)
+            return self._acquire_slowly(shelf, tenant, watch)
 
-    def _acquire_slowly(self, shelf: Shelf, tenant: str | None) -> Sandbox | None:
+    def _acquire_slowly(self, shelf: Shelf, tenant: str | None, watch: SupportsReason | None) -> Sandbox | None:
         """The rest of `acquire`, lock held: concurrency, tenants, room, waiting."""
         until = 0.0
         while True:
@@ -267,9 +280,12 @@ class Pool:
             if now >= until:
                 shelf.throttled += 1
                 raise Throttled(f"no sandbox for {shelf.function.label} within {self.wait:g} s: {reason}; try again later")
+            if watch is not None and watch.reason is not None:
+                raise Stopped(watch.reason)
             self._waiting += 1
             try:
-                self._changed.wait(until - now)
+                # In turns, because who wants to stop a wait only leaves a mark.
+                self._changed.wait(min(until - now, _TURN_SECONDS))
             finally:
                 self._waiting -= 1
         shelf.in_flight += 1

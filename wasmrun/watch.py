@@ -11,12 +11,17 @@ from wasmrun.sandbox import Sandbox
 
 
 class Watch:
-    """One thread's hold on the sandbox that it runs, so that others can end the guest in it."""
+    """One thread's hold on the sandbox that it runs, so that others can end the guest in it.
 
-    __slots__ = ("current", "reason")
+    ``is_busy`` from the moment that the invocation takes anything from the pool until it has given
+    it back; ``current`` while there is a sandbox.
+    """
+
+    __slots__ = ("current", "is_busy", "reason")
 
     def __init__(self) -> None:
         self.current: Sandbox | None = None
+        self.is_busy = False
         self.reason: str | None = None
 
     def stop(self, reason: str) -> None:
@@ -39,8 +44,9 @@ class InterruptGuard:
 
     Python runs signal handlers between bytecodes. While a guest runs there are none, and the first
     that comes is the entry of one of our callbacks: a KeyboardInterrupt raised there is printed by
-    ctypes and lost. So while a guest runs this handler only marks it; the guest ends at that same
-    look, and the KeyboardInterrupt is raised where the invocation returns. At all other times it
+    ctypes and lost. One raised while the pool counts would leave its counts wrong. So during an
+    invocation this handler only marks it; a guest ends at that same look, a wait for a sandbox at its
+    next turn, and the KeyboardInterrupt is raised where the invocation returns. At all other times it
     does what Python's own handler does.
 
     As `asyncio.Runner` does, it takes the place of Python's own handler only, never of a program's.
@@ -51,7 +57,7 @@ class InterruptGuard:
         self.users = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
-        if self.watch.current is None:
+        if not self.watch.is_busy:
             return signal.default_int_handler(number, frame)
         self.watch.stop("interrupted")
         return None

@@ -127,7 +127,7 @@ ENVELOPE = "the answer is not MessagePack [0, value] or [1, error]"
         (b"\xdf\xff\xff\xff\xff\x00\x00", "not MessagePack that can be read"),
         (b"\x92\x00\xc6\xff\xff\xff\xff", "not MessagePack that can be read"),
         (b"\x92\x00\xa2\xff\xfe", "not MessagePack that can be read"),
-        (b"\x92\x00" + b"\x91" * 3000 + b"\xc0", "not MessagePack that can be read"),
+        (b"\x92\x00" + b"\x91" * 3000 + b"\xc0", "nested too deep"),
         (b"\x92\x00\x81\x01\xc0", "not MessagePack that can be read"),
         (b"\x92\x00\x81\xc0\xc0", "not MessagePack that can be read"),
         (b"\x92\x00\x81\xc3\xc0", "not MessagePack that can be read"),

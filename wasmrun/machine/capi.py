@@ -121,7 +121,7 @@ def check_layout(layout: tuple[tuple[type, int], ...] = _LAYOUT) -> None:
         if ctypes.sizeof(struct) != expected:
             raise HostError(
                 f"{struct.__name__} is {ctypes.sizeof(struct)} bytes here, {expected} in wasmtime; "
-                f"this platform's C types are not the ones wasmrun is written for"
+                "this platform's C types are not the ones wasmrun is written for: use a 64-bit Python on 64-bit Linux"
             )
 
 

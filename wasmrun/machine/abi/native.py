@@ -251,8 +251,10 @@ def _signature(params: tuple[str, ...], results: tuple[str, ...]) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, msgpack.StackError):
+        return "it is nested too deep"
     text = printable(str(error), 120)
-    return text if isinstance(error, _Extension) or not text else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, _Extension) else f"{type(error).__name__}: {text}"
 
 
 def _refuse_strange(value: list[Any]) -> None:
