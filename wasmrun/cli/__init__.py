@@ -27,16 +27,16 @@ _COMMANDS = {
 class _Commands(click.Group):
     """A group that imports ``wasmrun.cli.NAME`` when NAME is wanted."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"wasmrun.cli.{cmd_name}_command").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
         # From the table: help must not import every command.
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -52,7 +52,9 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show versions.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show versions."
+)
 def commands() -> None:
     """Run functions compiled to WebAssembly, each event in its own sandbox.
 
@@ -87,8 +89,8 @@ def status_of(args: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except click.exceptions.Exit as exit:
-        return exit.exit_code
+    except click.exceptions.Exit as wanted:
+        return wanted.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("wasmrun: interrupted", err=True)
         return INTERRUPTED

@@ -13,5 +13,6 @@ def command(shell: str) -> None:
     from wasmrun.cli import commands
 
     complete = get_completion_class(shell)
-    assert complete is not None  # the choice above names classes that click has
+    if complete is None:  # the choice above names what click has
+        raise click.UsageError(f"no completion for {shell}")
     click.echo(complete(commands, {}, "wasmrun", "_WASMRUN_COMPLETE").source())
