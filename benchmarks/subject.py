@@ -52,5 +52,8 @@ def command_line(module: Path, event: Path) -> list[str]:
 
 
 def command_environment(cache: Path) -> dict[str, str]:
-    """The environment of a command whose artifact cache lies in the directory `cache`."""
-    return {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    """The environment of a command whose artifact cache, and Python's bytecode, lie in the directory `cache`."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(cache / "bytecode")}
+    # Where it is set, what pip installed has bytecode and an editable wasmrun has none.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment

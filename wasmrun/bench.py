@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from wasmrun.executor import Executor
+from wasmrun.executor import Executor, Loaded
 from wasmrun.function import Function
 
 PERCENTILES = (50.0, 90.0, 99.0)
@@ -60,22 +60,24 @@ class Measured(NamedTuple):
 def measure(
     executor: Executor,
     function: Function,
-    event: Any,
+    make_event: Callable[[Loaded], Any],
     *,
     cold: int,
     warm: int,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Measured:
-    """Measure *cold* and *warm* starts of *function* on *event*; *advance* hears of each that was done.
+    """Measure *cold* and *warm* starts of *function* on one event; *advance* hears of each that was done.
 
-    A cold start makes its sandbox on the event's path; a warm one finds it ready. The first of each
-    kind is not counted: it loads what all later ones share. Raises what the function raises.
+    *make_event* makes the event, once it is known how the function takes it. A cold start makes its
+    sandbox on the event's path; a warm one finds it ready. The first of each kind is not counted: it
+    loads what all later ones share. Raises what the function raises.
     """
     was_cached = executor.is_compiled(function)
     started = time.perf_counter()
     unready = replace(function, warm=0)
-    executor.load(unready)
+    loaded = executor.load(unready)
     load = time.perf_counter() - started
+    event = make_event(loaded)
     ready = replace(function, warm=_BURST)
     colds, warms = [], []
     for seconds in _cold(executor, unready, event, cold):

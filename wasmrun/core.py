@@ -1,13 +1,17 @@
 """The core of an executor: what it owns, without the executor itself.
 
-Kept apart from `wasmrun.executor` so that a forgotten executor can be collected: its finalizer holds
-the core, and the core does not hold the executor.
+Kept apart from `wasmrun.executor` so that a forgotten executor can be collected: what closes the core
+at exit holds the core, and the core does not hold the executor.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import threading
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError
@@ -27,6 +31,11 @@ if TYPE_CHECKING:
 
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
+
+_EXIT_SECONDS = 0.5
+"""How long the end of the interpreter waits for guests to stop."""
+
+_STOP_AGAIN_SECONDS = 0.02
 
 
 class Settings(NamedTuple):
@@ -55,49 +64,91 @@ class Core:
         self._engines: dict[EngineSettings, tuple[Engine, Streams]] = {}
         self.keeper = Keeper(self.pool, lambda: [engine for engine, _ in list(self._engines.values())])
         self.shelves: dict[Function, Shelf] = {}
-        # Guards what is loaded; one more for each function that is being loaded, because compiling
-        # one must not keep others waiting.
-        self._lock = threading.Lock()
-        self._loading: dict[Function, threading.Lock] = {}
+        # Guards everything below, and what is loaded. Held for a few assignments and to make an
+        # engine, never while a module is compiled or loaded.
+        self._changed = threading.Condition(threading.Lock())
+        self._claimed: set[Function] = set()
+        self._users = 0
         self.is_closed = False
+        # Held by whoever frees, which one does and others wait for.
+        self._freeing = threading.Lock()
+        self._is_free = False
+        # The interpreter goes away under guests that run on daemon threads, and under timers.
+        atexit.register(self.close, at_exit=True)
 
     def shelf(self, function: Function) -> Shelf:
         """The shelf of *function*, which is loaded first if need be. Raises `InvalidFunction`."""
-        with self._lock:
-            own = self._loading.setdefault(function, threading.Lock())
-        try:
-            with own:
-                shelf = self.shelves.get(function)
-                if shelf is None:
-                    engine, streams = self.engine(function)
-                    module = self.loader.load(engine, function)
-                    try:
-                        program = Program(function, engine, module, streams)
-                    except BaseException:
-                        module.close()
-                        raise
-                    shelf = self.shelves[function] = self.pool.add(program)
-                return shelf
-        finally:
-            with self._lock:
-                self._loading.pop(function, None)
+        with self._using(), self._claim(function):
+            shelf = self.shelves.get(function)
+            if shelf is None:
+                # Before a guest can run: its deadline may depend on the keeper.
+                self.keeper.wake(self.keeper.DOZING)
+                engine, streams = self._engine(function)
+                module = self.loader.load(engine, function)
+                try:
+                    program = Program(function, engine, module, streams)
+                except BaseException:
+                    module.close()
+                    raise
+                shelf = self.shelves[function] = self.pool.add(program)
+                if shelf.needs_keeper:
+                    self.keeper.wake(self.keeper.AWAKE)
+            return shelf
 
     def unload(self, function: Function) -> bool:
         """Forget *function* and free what it holds; False where it is not loaded, or events of it run."""
-        shelf = self.shelves.get(function)
-        if shelf is None or not self.pool.remove(shelf):
-            return False
-        del self.shelves[function]
-        shelf.program.close()
-        return True
+        with self._using(), self._claim(function):
+            shelf = self.shelves.get(function)
+            if shelf is None or not self.pool.remove(shelf):
+                return False
+            del self.shelves[function]
+            shelf.program.close()
+            return True
 
-    def engine(self, function: Function) -> tuple[Engine, Streams]:
+    @contextlib.contextmanager
+    def module(self, function: Function) -> Iterator[Module]:
+        """The module of *function*, for a look at it."""
+        with self._using():
+            module = self.loader.load(self._engine(function)[0], function)
+            try:
+                yield module
+            finally:
+                module.close()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Engines stay while in here. Raises `RuntimeError` once the core is being closed."""
+        with self._changed:
+            if self.is_closed:
+                raise RuntimeError("the executor was shut down")
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def _claim(self, function: Function) -> Iterator[None]:
+        """One at a time loads or unloads *function*; compiling it keeps no other function waiting."""
+        with self._changed:
+            self._changed.wait_for(lambda: function not in self._claimed)
+            self._claimed.add(function)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claimed.discard(function)
+                self._changed.notify_all()
+
+    def _engine(self, function: Function) -> tuple[Engine, Streams]:
         """The engine for the stack size and the metering that *function* asks for; made on first need."""
         key = EngineSettings(function.stack, function.is_metered)
         found = self._engines.get(key)
         if found is not None:
             return found
-        with self._lock:
+        with self._changed:
             found = self._engines.get(key)
             if found is None:
                 taken = sum(engine.slots for engine, _ in self._engines.values())
@@ -111,10 +162,6 @@ class Core:
                 found = self._engines[key] = engine, Streams(engine)
             return found
 
-    def load_module(self, function: Function) -> Module:
-        """The module of *function*, for a look at it; the caller closes it."""
-        return self.loader.load(self.engine(function)[0], function)
-
     def _is_short_of_memory(self) -> bool:
         import psutil  # 30 ms to import, and only a long-lived process needs it
 
@@ -126,18 +173,49 @@ class Core:
 
         At interpreter exit guests are stopped, and what still holds on is left to the kernel.
         """
-        if self.is_closed or os.getpid() != self.pid:
+        if os.getpid() != self.pid:
             return
-        self.is_closed = True
+        # First nothing new begins: no load, no event, no refill. What has begun is counted.
+        with self._changed:
+            self.is_closed = True
+        self.pool.refuse()
         if at_exit:
-            for engine, _ in self._engines.values():
-                for instance in list(engine.live.values()):
-                    instance.stop = instance.stop or "cancelled"
-        self.keeper.close()
-        ended = self.pool.close(0.5 if at_exit else None)
-        for shelf in self.shelves.values():
-            if ended:
+            self._stop_guests()
+        # Two may close at once, a thread of `shutdown(wait=False)` and the interpreter's exit.
+        if not self._freeing.acquire(timeout=_EXIT_SECONDS if at_exit else -1):
+            return
+        try:
+            if not self._is_free:
+                self._free(at_exit=at_exit)
+                # Only now: a Ctrl-C while this waited leaves the rest to the next call.
+                self._is_free = True
+        finally:
+            self._freeing.release()
+        atexit.unregister(self.close)
+
+    def _free(self, *, at_exit: bool) -> None:
+        until = time.monotonic() + _EXIT_SECONDS
+        while True:
+            patience = _STOP_AGAIN_SECONDS if at_exit else None
+            # Loads end before the keeper, which they may start; the keeper before the pool is emptied,
+            # which it may fill; and everything that runs before the code that it runs is freed.
+            has_ended = self._wait_for_users(patience) and self.keeper.close(patience) and self.pool.close(patience)
+            if has_ended or time.monotonic() >= until:
+                break
+            # Again, because one may have been made after the last time.
+            self._stop_guests()
+        if has_ended:
+            for shelf in self.shelves.values():
                 shelf.program.close()
         for engine, _ in self._engines.values():
-            engine.close(at_exit=at_exit or not ended)
+            engine.close(at_exit=at_exit or not has_ended)
+
+    def _wait_for_users(self, patience: float | None) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._users, patience)
+
+    def _stop_guests(self) -> None:
+        for engine, _ in list(self._engines.values()):
+            for instance in list(engine.live.values()):
+                instance.stop = instance.stop or "cancelled"
 

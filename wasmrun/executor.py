@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
 import contextlib
 import functools
@@ -12,9 +13,8 @@ import threading
 import time
 import uuid
 import warnings
-import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +33,7 @@ from wasmrun.errors import (
 from wasmrun.function import Function
 from wasmrun.futures import Future
 from wasmrun.invocation import Report, Result
-from wasmrun.limits import KIB, MIB
+from wasmrun.limits import KIB
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.config import EngineSettings
@@ -41,8 +41,8 @@ from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.loader import Compiled
 from wasmrun.machine.program import Program
-from wasmrun.machine.threads import stack_bytes
-from wasmrun.pool import PoolStats, Shelf
+from wasmrun.machine.threads import guest_stack, stack_bytes
+from wasmrun.pool import PoolStats, Shelf, Unloaded
 from wasmrun.sandbox import Sandbox
 from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
@@ -59,7 +59,6 @@ _HOST_STACK = 256 * KIB
 _NESTING_STACK = 128 * KIB
 """Stack that a host function may use before it runs another function on the same thread."""
 
-_WORKER_STACK = 2 * MIB
 _NEAR = 0.9
 
 
@@ -95,11 +94,18 @@ _NO_POOL = PoolStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
 
 class _ThreadState(threading.local):
-    """What is known of one thread: its stack's size, the room that is left for guests, and how many are nested."""
+    """What is known of one thread.
+
+    The size of its stack, and the room that is left for guests; how many functions of the program it
+    is in that invocations called; and the watch by which others end what it runs: on a worker that of
+    the future, on the main thread that of Ctrl-C.
+    """
 
     size = 0
     room = 0
     depth = 0
+    is_main = False
+    watch: Watch | None = None
 
 
 class Executor(concurrent.futures.Executor):
@@ -139,7 +145,7 @@ class Executor(concurrent.futures.Executor):
         self._core: Core | None = None
         self._workers: ThreadPoolExecutor | None = None
         self._guard: InterruptGuard | None = None
-        self._main = 0
+        self._pid = 0
         self._is_shut = False
         self._state = _ThreadState()
         self._failures: Counter[str] = Counter()
@@ -172,7 +178,7 @@ class Executor(concurrent.futures.Executor):
         options = _DEFAULTS
         if not (timeout is None and tenant is None and request_id is client_context is trace_id is None):
             options = _Options(timeout, tenant, request_id, client_context, trace_id)
-        return self._call(function, event, options, False)
+        return self._call(self._execute, function, event, options, False)
 
     def run(
         self,
@@ -189,7 +195,7 @@ class Executor(concurrent.futures.Executor):
         if self._is_shut:
             raise RuntimeError("the executor was shut down")
         options = _Options(timeout, tenant, request_id, client_context, trace_id)
-        return self._call(function, event, options, True)  # type: ignore[no-any-return]  # a Result
+        return self._call(self._execute, function, event, options, True)  # type: ignore[no-any-return]  # a Result
 
     def submit(  # type: ignore[override]  # functions in place of callables
         self,
@@ -207,12 +213,13 @@ class Executor(concurrent.futures.Executor):
         _check_function(function)
         options = _Options(timeout, tenant, request_id, client_context, trace_id)
         future: Future[Any] = Future()
+        self._open()  # now, because what was submitted still runs after `shutdown`
         with self._lock:
             if self._is_shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
-            with _worker_stack():
+            with guest_stack():
                 inner = self._workers.submit(self._work, future, function, event, options)
         # Only cancelled where shutdown was told to cancel what had not begun.
         inner.add_done_callback(functools.partial(_pass_on_cancel, future))
@@ -226,7 +233,7 @@ class Executor(concurrent.futures.Executor):
 
     def load(self, function: Function) -> Loaded:
         """Load *function* now rather than at its first event: how it is called. Raises `InvalidFunction`."""
-        program = self._shelf(function).program
+        program = _shelf(self._open(), function).program
         return Loaded(*program.detected, program.abi.entry, program.abi.is_raw)
 
     def compile(self, function: Function) -> Compiled:
@@ -240,11 +247,12 @@ class Executor(concurrent.futures.Executor):
         return self._open().loader.has(function, EngineSettings(function.stack, function.is_metered))
 
     def prewarm(self, function: Function) -> int:
-        """Load *function* and fill its pool now; the number of sandboxes that are ready. Raises as `invoke`."""
-        shelf = self._shelf(function)
-        pool = self._open().pool
-        pool.fill(shelf, function.warm)
-        return len(shelf.ready)
+        """Load *function* and fill its pool now; the number of sandboxes that are ready.
+
+        Raises `InvalidFunction` or `HostError` where it cannot be loaded. A start-up that fails is logged:
+        its error goes to the event that needs the sandbox.
+        """
+        return self._call(self._fill, function)  # type: ignore[no-any-return]  # a number
 
     def unload(self, function: Function) -> bool:
         """Forget *function* and free its sandboxes and its code; False where events of it run."""
@@ -254,31 +262,31 @@ class Executor(concurrent.futures.Executor):
         """What *function*'s module is, imports and exports; whether it could run, and why not."""
         from wasmrun.machine.inspection import inspect_module
 
-        core = self._open()
-        module = core.load_module(function)
-        try:
+        _check_function(function)
+        with self._open().module(function) as module:
             return inspect_module(function, module)
-        finally:
-            module.close()
 
     def stats(self) -> Stats:
         """Counters of pool and invocations. An executor that was not used yet has none above 0."""
+        self._check_process()
         core = self._core
         pool = core.pool.stats() if core is not None else _NO_POOL
-        return Stats(pool, dict(self._failures))
+        with self._lock:
+            return Stats(pool, dict(self._failures))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the executor, as the standard library promises it: what was submitted still runs, nothing new does.
 
         With *cancel_futures*, what has not begun is cancelled. Without *wait*, everything is freed in
-        the background when the last invocation has ended.
+        the background when the last invocation has ended. Raises `RuntimeError` where it would wait for
+        itself: in a host function or in *on_report*.
         """
-        with self._lock:
-            self._is_shut = True
-            workers, core, guard = self._workers, self._core, self._guard
-            self._guard = None
-        if guard is not None:
-            guard.leave()
+        if wait and self._state.depth:
+            raise RuntimeError("an invocation cannot wait for its own end; use shutdown(wait=False)")
+        self._refuse()
+        workers, core = self._workers, self._core
+        if self._pid not in (0, os.getpid()):
+            return  # all of it stayed with the parent
         if workers is not None:
             workers.shutdown(wait=wait, cancel_futures=cancel_futures)
         if core is None:
@@ -294,56 +302,91 @@ class Executor(concurrent.futures.Executor):
     async def __aexit__(self, *exc_info: object) -> None:
         import asyncio  # as in ainvoke
 
+        # Here, because only the main thread can put Python's own handler of Ctrl-C back.
+        self._refuse()
         await asyncio.to_thread(self.shutdown)
+
+    def _refuse(self) -> None:
+        """Accept nothing more."""
+        # Without the lock in a forked child: it may have been held by a thread that stayed with the parent.
+        with self._lock if self._pid in (0, os.getpid()) else contextlib.nullcontext():
+            self._is_shut = True
+            guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.leave()
 
     def __del__(self) -> None:
         core = getattr(self, "_core", None)
-        if core is not None and not self._is_shut and not core.is_closed:
+        if core is None or self._is_shut or core.is_closed or core.pid != os.getpid():
+            return
+        try:
             warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
-            # Nothing runs any more: whatever did, kept this object alive.
-            core.close()
+        finally:
+            # Nothing runs any more: whatever did, kept this object alive. On a thread of its own, because
+            # the collector calls this on any thread and between any two steps, those of the keeper with
+            # the pool's lock held included; without the threading module's locks for the same reason.
+            # Where no thread can be had any more, the core is closed at exit.
+            if self._guard is not None:
+                self._guard.leave()
+            with contextlib.suppress(RuntimeError):
+                _thread.start_new_thread(core.close, ())
 
     # One invocation
 
-    def _call(self, function: Function, event: Any, options: _Options, keep: bool) -> Any:
-        """An invocation on the calling thread; on the main thread, one that Ctrl-C ends."""
-        guard = self._guard
-        if guard is None or threading.get_ident() != self._main:
-            return self._execute(function, event, options, None, keep)
-        watch = guard.watch
-        below = watch.current if watch.is_busy else None
+    def _call(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do *work*, which runs guests, on the calling thread; *work* is told by which watch others can end it."""
+        state = self._state
+        if not state.size:
+            self._meet_thread(state)
+        watch = state.watch
+        if watch is None:
+            watch = self._guarded(state) if state.is_main else None
+            if watch is None:
+                return work(None, *args)
+        # A host function may run another function: what ran below runs again.
+        below, was_busy = watch.current, watch.is_busy
+        watch.current = None
+        watch.is_busy = False
         try:
-            return self._execute(function, event, options, watch, keep)
+            return work(watch, *args)
         finally:
-            # A host function may run another function: what ran below runs again.
             watch.current = below
-            watch.is_busy = below is not None
+            watch.is_busy = was_busy
             # In this order: a Ctrl-C before it left its mark, one after it raises by itself.
-            if watch.reason is not None and below is None:
-                watch.reason = None
-                raise KeyboardInterrupt
+            if watch.reason is not None:
+                _pass_on(watch, state.is_main)
 
-    def _execute(self, function: Function, event: Any, options: _Options, watch: Watch | None, keep: bool) -> Any:
+    def _execute(self, watch: Watch | None, function: Function, event: Any, options: _Options, keep: bool) -> Any:
         """The life of one event: a sandbox is taken or made, gets the event, and is given back.
 
         With *keep* the answer is a `Result`, else the value.
         """
         core = self._core
         if core is None or core.pid != os.getpid():
-            core = self._usable()
+            core = self._open()
         shelf = core.shelves.get(function)
         if shelf is None:
-            shelf = self._shelf(function)
+            shelf = _shelf(core, function)
         program = shelf.program
         state = self._state
         if program.stack > state.room:
             self._check_stack(program.stack)
         if watch is not None:
             watch.is_busy = True
-        sandbox = self._take(core, shelf, options, watch)
+        try:
+            sandbox = self._take(core, shelf, options, watch)
+        except Unloaded:
+            if watch is not None:
+                watch.is_busy = False  # loading may take long, and leaves nothing behind
+            core.shelf(function)  # once it is unloaded altogether
+            return self._execute(watch, function, event, options, keep)
         try:
             if watch is not None:
                 watch.see(sandbox)
+                if watch.reason is not None:
+                    raise Stopped(watch.reason)
+            if not program.engine.ticker.is_running:
+                core.pool.start_clock(program.engine)
             timeout_ns = program.timeout_ns
             if options.timeout is not None:
                 timeout_ns = min(timeout_ns, int(parse_duration(options.timeout) * 1e9))
@@ -362,9 +405,7 @@ class Executor(concurrent.futures.Executor):
         except (WasmrunError, Stopped) as error:
             return self._fail(sandbox, error, keep)
         finally:
-            if watch is not None:
-                watch.current = None
-            self._give_back(core, shelf, sandbox)
+            self._give_back(core, shelf, sandbox, watch)
 
     def _take(self, core: Core, shelf: Shelf, options: _Options, watch: Watch | None) -> Sandbox:
         """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
@@ -386,8 +427,6 @@ class Executor(concurrent.futures.Executor):
         sandbox.waited_ns = waited
         sandbox.tenant = options.tenant
         sandbox.request_id = options.request_id
-        if not program.engine.ticker.is_running:
-            pool.start_clock(program.engine)
         return sandbox
 
     def _encode(self, program: Program, sandbox: Sandbox, event: Any, options: _Options, timeout_ns: int) -> bytes:
@@ -425,7 +464,8 @@ class Executor(concurrent.futures.Executor):
 
     def _count(self, error: BaseException) -> None:
         if isinstance(error, WasmrunError):
-            self._failures[type(error).__name__] += 1
+            with self._lock:
+                self._failures[type(error).__name__] += 1
 
     def _fail(self, sandbox: Sandbox, error: WasmrunError | Stopped, keep: bool) -> Any:
         """Count a failure and complete its record; raise it, unless it is to be part of a `Result`."""
@@ -457,20 +497,37 @@ class Executor(concurrent.futures.Executor):
                 limit = format_size(report.memory_limit_bytes)
                 error.args = (f"{error.message} (its memory is near its limit of {limit})",)
         if self._on_report is not None:
-            try:
-                self._on_report(report)
-            except Exception:
-                _log.exception("on_report failed for request %s", report.request_id)
+            self._tell(self._on_report, report)
         return Result(value, error, report, logs) if keep else value
 
-    def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox) -> None:
+    def _tell(self, on_report: Callable[[Report], object], report: Report) -> None:
+        """Call the program's own function, which Ctrl-C may end as it would anywhere in the program."""
+        state = self._state
+        watch = state.watch
+        state.depth += 1
+        if watch is not None:
+            watch.is_busy = False
+        try:
+            on_report(report)
+        except Exception:
+            _log.exception("on_report failed for request %s", report.request_id)
+        finally:
+            if watch is not None:
+                watch.is_busy = True
+            state.depth -= 1
+
+    def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox, watch: Watch | None) -> None:
         """Return the sandbox to the pool, and let the keeper know."""
-        function = shelf.function
-        # Only one that the event never reached, or one of a function that wants it, may serve again.
-        reusable = sandbox.is_ready and not sandbox.has_failed and sandbox.stop is None
-        if reusable and sandbox.run_ns:
-            reusable = function.reuse and shelf.program.abi.can_reuse and sandbox.clean_up()
-        core.pool.release(shelf, sandbox, reusable=reusable)
+        reusable = False
+        try:
+            # Only one that the event never reached, or one of a function that wants it, may serve again.
+            reusable = sandbox.is_ready and not sandbox.has_failed and sandbox.stop is None
+            if reusable and sandbox.run_ns:
+                reusable = shelf.by_tenant and shelf.program.abi.can_reuse and sandbox.clean_up()
+        finally:
+            if watch is not None and not watch.lose():
+                reusable = False
+            core.pool.release(shelf, sandbox, reusable=reusable)
         keeper = core.keeper
         wanted = 2 if shelf.needs_keeper else 1
         if keeper.level < wanted:
@@ -478,45 +535,54 @@ class Executor(concurrent.futures.Executor):
 
     # Setting up
 
-    def _usable(self) -> Core:
-        """The core, made at the first use; an error in a child of the process that made it."""
-        core = self._core
-        if core is None:
-            return self._open()
-        raise HostError(
-            "this Executor was used before the process forked, and its sandboxes stayed with the parent; "
-            "make a new Executor in the child"
-        )
+    def _check_process(self) -> None:
+        """Make this process the one that uses the executor. Raises `HostError` in a child that was forked later."""
+        pid = os.getpid()
+        if not self._pid:
+            self._pid = pid
+        if self._pid != pid:
+            raise HostError(
+                "this Executor was used before the process forked, and its sandboxes stayed with the parent; "
+                "make a new Executor in the child"
+            )
 
     def _open(self) -> Core:
+        """The core, made at the first use."""
+        # Before the lock, which the parent may have held while it forked.
+        self._check_process()
         with self._lock:
-            core = self._core
-            if core is not None and core.pid != os.getpid():
-                return self._usable()
-            if core is None:
-                core = self._core = Core(self._settings)
-                # The interpreter goes away under guests that run on daemon threads, and under timers.
-                weakref.finalize(self, core.close, at_exit=True)
-        if self._guard is None and threading.current_thread() is threading.main_thread():
-            self._guard = guard_interrupts()
-            self._main = threading.get_ident()
-        return core
+            if self._is_shut:
+                raise RuntimeError("the executor was shut down")
+            if self._core is None:
+                self._core = Core(self._settings)
+            return self._core
 
-    def _shelf(self, function: Function) -> Shelf:
-        _check_function(function)
+    def _fill(self, watch: Watch | None, function: Function) -> int:
         core = self._open()
-        shelf = core.shelves.get(function) or core.shelf(function)
-        if shelf.needs_keeper:
-            core.keeper.wake(core.keeper.AWAKE)
-        return shelf
+        shelf = _shelf(core, function)
+        if function.stack > self._state.room:
+            self._check_stack(function.stack)
+        if watch is not None:
+            watch.is_busy = True
+        core.pool.fill(shelf, function.warm, watch=watch)
+        return len(shelf.ready)
+
+    def _meet_thread(self, state: _ThreadState) -> None:
+        """What has to be known of a thread before a guest runs on it."""
+        state.size = stack_bytes()
+        state.room = state.size - _HOST_STACK
+        state.is_main = threading.current_thread() is threading.main_thread()
+
+    def _guarded(self, state: _ThreadState) -> Watch | None:
+        """The watch of Ctrl-C, which can be had on the main thread unless the program handles SIGINT itself."""
+        with self._lock:
+            if self._guard is None and not self._is_shut:
+                self._guard = guard_interrupts()
+                state.watch = self._guard.watch if self._guard is not None else None
+        return state.watch
 
     def _check_stack(self, guest_stack: int) -> None:
         state = self._state
-        if not state.size:
-            state.size = stack_bytes()
-            state.room = state.size - _HOST_STACK
-        if guest_stack <= state.room:
-            return
         if state.depth:
             raise HostError(
                 "functions are nested too deep on this thread: a host function may run another function, but every one "
@@ -535,11 +601,17 @@ class Executor(concurrent.futures.Executor):
         """What a worker thread does with one submitted event."""
         if not future.set_running_or_notify_cancel():
             return
+        state = self._state
+        state.watch = future.watch
+        value = error = None
         try:
-            value, error = self._execute(function, event, options, future.watch, False), None
+            value = self._call(self._execute, function, event, options, False)
         except BaseException as raised:
-            value, error = None, raised
+            error = raised
+        state.watch = None
         future.settle(value, error)
+        # The error's traceback holds this frame, and with it all that the frame holds.
+        del future, error
 
 
 def _report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Report:
@@ -581,9 +653,23 @@ def _fuel_is_exact(error: FunctionError) -> bool:
     return not isinstance(error, TimedOut)
 
 
+def _shelf(core: Core, function: Function) -> Shelf:
+    _check_function(function)
+    return core.shelf(function)
+
+
 def _check_function(function: object) -> None:
     if not isinstance(function, Function):
         raise TypeError(f"a wasmrun.Function is needed, not {type(function).__name__}; write Function({function!r})")
+
+
+def _pass_on(watch: Watch, is_main: bool) -> None:
+    """Let the reason that came while *watch* was another's reach what runs below it, or the program."""
+    if is_main:
+        watch.reason = None
+        raise KeyboardInterrupt from None
+    if watch.current is not None:
+        watch.see(watch.current)
 
 
 def _pass_on_cancel(future: Future[Any], inner: concurrent.futures.Future[None]) -> None:
@@ -595,17 +681,3 @@ def _close_later(workers: ThreadPoolExecutor | None, core: Core) -> None:
     if workers is not None:
         workers.shutdown(wait=True)
     core.close()
-
-
-@contextlib.contextmanager
-def _worker_stack() -> Iterator[None]:
-    """Threads started in here have room for a guest, whatever the program chose for its own threads."""
-    chosen = threading.stack_size()
-    if not 0 < chosen < _WORKER_STACK:
-        yield
-        return
-    threading.stack_size(_WORKER_STACK)
-    try:
-        yield
-    finally:
-        threading.stack_size(chosen)

@@ -25,7 +25,7 @@ class Future(concurrent.futures.Future[T], Generic[T]):
                 return True
             if self.done():
                 return False
-            # It began to run between the two: once more.
+            # It began to run between the two: once more. It runs only once, so this ends.
         self.watch.stop("cancelled")
         self._invoke_callbacks()  # type: ignore[attr-defined]  # what cancel() of the base class ends with
         return True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 
+from wasmrun.errors import HostError
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.threads import guest_stack
 from wasmrun.pool import ROUND_SECONDS, Pool
+
+_log = logging.getLogger("wasmrun.keeper")
 
 _LINGER_SECONDS = 0.05
 _DOZE_SECONDS = 0.02
@@ -20,7 +25,8 @@ class Keeper:
 
     ``level`` is read without a lock by every event, which calls `wake` when it finds less than it
     wants: `PARKED` until woken, `DOZING` while events come that need no refill, `AWAKE` while
-    functions are to be refilled. The thread starts with the first `wake`.
+    functions are to be refilled. The thread starts with the first `wake`, which comes before the
+    first guest runs: where the ticker's ticks are lost, the keeper's own are all there is.
     """
 
     PARKED, DOZING, AWAKE = 0, 1, 2
@@ -35,26 +41,28 @@ class Keeper:
         self._is_closed = False
 
     def wake(self, level: int) -> None:
-        """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`."""
+        """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`.
+
+        Raises `HostError` where the thread cannot be started.
+        """
         with self._lock:
             if self._is_closed or self.level >= level:
                 return
-            self.level = level
             if self._thread is None:
-                # A daemon, so that a program which never shuts its executor down can still end; the
-                # executor's finalizer stops it before the interpreter goes away.
-                self._thread = threading.Thread(target=self._keep, name="wasmrun-keeper", daemon=True)
-                self._thread.start()
+                self._thread = _started(self._keep)
+            self.level = level
             self._bell.set()
 
-    def close(self) -> None:
-        """End the thread, and wait for its last round."""
+    def close(self, patience: float | None = None) -> bool:
+        """End the thread, and wait for its last round, at most *patience* seconds; whether it ended."""
         with self._lock:
             self._is_closed = True
             self._bell.set()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        if thread is None:
+            return True
+        thread.join(patience)
+        return not thread.is_alive()
 
     def _keep(self) -> None:
         pool = self._pool
@@ -66,7 +74,14 @@ class Keeper:
             look_around = now - looked_around >= _LOOK_AROUND_SECONDS
             if look_around:
                 looked_around = now
-            before, handed = handed, pool.round(handed, everything=look_around)
+            before = handed
+            try:
+                handed = pool.round(handed, everything=look_around)
+            except BaseException:  # a host function may raise anything in a guest's start-up
+                # The pool has counted it as a failure. Without a keeper no clock would stop again, and
+                # nothing would be destroyed.
+                _log.exception("a round of the pool failed")
+                time.sleep(_DOZE_SECONDS)
             if pool.has_work:
                 active_until = time.monotonic() + _LINGER_SECONDS
             if self.level == self.AWAKE and time.monotonic() < active_until:
@@ -89,7 +104,22 @@ class Keeper:
         # In this order: an event that still finds a higher level has changed the pool before, which is
         # seen here; one that finds the new level rings the bell.
         self.level = level
-        if (self._pool.has_work and level < self.AWAKE) or self._is_closed:
+        pool = self._pool
+        if pool.has_work or self._is_closed:
             self.level = self.AWAKE
-            return
-        self._bell.wait(seconds)
+        elif level == self.PARKED and (pool.in_flight or pool.has_rubbish):
+            self.level = self.DOZING
+        else:
+            self._bell.wait(seconds)
+
+
+def _started(target: Callable[[], None]) -> threading.Thread:
+    # A daemon, so that a program which never shuts its executor down can still end; what the executor
+    # registered for exit stops it before the interpreter goes away. Guests' start-up runs on it.
+    thread = threading.Thread(target=target, name="wasmrun-keeper", daemon=True)
+    try:
+        with guest_stack():
+            thread.start()
+    except RuntimeError as error:
+        raise HostError(f"no thread for the pool's keeper: {error}; raise the limit on processes (ulimit -u)") from None
+    return thread

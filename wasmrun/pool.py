@@ -38,13 +38,25 @@ _TURN_SECONDS = 0.02
 _NO_LIMIT = 1 << 60
 
 
-class SupportsReason(Protocol):
-    """Something that may come to have a reason to stop waiting."""
+class SupportsStop(Protocol):
+    """Something that may come to have a reason to stop: to wait no longer, and to end a guest that it sees."""
 
     @property
     def reason(self) -> str | None:
         """The reason, once there is one."""
         ...
+
+    def see(self, sandbox: Sandbox) -> None:
+        """From now on, *sandbox* is what runs."""
+        ...
+
+    def lose(self) -> bool:
+        """From now on, nothing runs; False where the sandbox must not serve."""
+        ...
+
+
+class Unloaded(Exception):
+    """The function was unloaded before the event that looked it up took a sandbox: load it anew."""
 
 
 class ShelfState(NamedTuple):
@@ -126,7 +138,10 @@ class ShelfStats(NamedTuple):
 
 
 class PoolStats(NamedTuple):
-    """Counters of the whole pool; ``functions`` has those of each function."""
+    """Counters of the whole pool; ``functions`` has those of each function.
+
+    ``live`` is the sum of ``ready``, ``in_flight`` (events, and sandboxes being prepared) and ``spent``.
+    """
 
     live: int
     ready: int
@@ -150,9 +165,11 @@ class Shelf:
         "by_tenant",
         "cold_starts",
         "evictions",
+        "filling",
         "function",
         "in_flight",
         "is_noted",
+        "is_removed",
         "last_used",
         "most",
         "needs_keeper",
@@ -173,6 +190,9 @@ class Shelf:
         self.number = number
         self.ready: deque[Sandbox] = deque()
         self.in_flight = 0
+        # Sandboxes that are being prepared ahead of their events.
+        self.filling = 0
+        self.is_removed = False
         self.most = program.function.concurrency or _NO_LIMIT
         self.by_tenant = program.function.reuse
         # Nothing is ever ready of a function that asks for nothing: the keeper need not look at it.
@@ -213,10 +233,13 @@ class Pool:
         self._shelves: dict[int, Shelf] = {}
         self._noted: list[Shelf] = []
         self._spent: deque[Sandbox] = deque()
+        # Being destroyed: no longer in `_spent`, and still alive.
+        self._going = 0
         self._live = 0
         self._handed = 0
         self._waiting = 0
         self._is_closed = False
+        self._is_short = False
         self._next_number = 0
         self.in_flight = 0
 
@@ -231,12 +254,12 @@ class Pool:
         return shelf
 
     def acquire(
-        self, shelf: Shelf, tenant: str | None = None, watch: SupportsReason | None = None
+        self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None
     ) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
 
-        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait, and `Stopped`
-        when *watch* has a reason to give up before.
+        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait, `Stopped`
+        when *watch* has a reason to give up before, and `Unloaded` where *shelf* was removed.
         """
         with self.lock:
             if shelf.in_flight < shelf.most and not self._is_closed:
@@ -261,24 +284,30 @@ class Pool:
                     return None
             return self._acquire_slowly(shelf, tenant, watch)
 
-    def _acquire_slowly(self, shelf: Shelf, tenant: str | None, watch: SupportsReason | None) -> Sandbox | None:
+    def _acquire_slowly(self, shelf: Shelf, tenant: str | None, watch: SupportsStop | None) -> Sandbox | None:
         """The rest of `acquire`, lock held: concurrency, tenants, room, waiting."""
         until = 0.0
         while True:
             if self._is_closed:
                 raise RuntimeError("the executor was shut down")
-            reason = f"{shelf.function.label} has reached its concurrency of {shelf.most}"
-            if shelf.in_flight < shelf.most:
+            if shelf.is_removed:
+                raise Unloaded
+            has_place = shelf.in_flight < shelf.most
+            if has_place:
                 sandbox = self._take(shelf, tenant)
                 if sandbox is not None or self._make_room(shelf):
                     break
-                reason = f"all {self.most} sandboxes are in use (max_sandboxes)"
             now = time.monotonic()
             if not until:
                 until = now + self.wait
                 shelf.waits += 1
             if now >= until:
                 shelf.throttled += 1
+                reason = (
+                    f"all {self.most} sandboxes are in use (max_sandboxes)"
+                    if has_place
+                    else f"{shelf.function.label} has reached its concurrency of {shelf.most}"
+                )
                 raise Throttled(f"no sandbox for {shelf.function.label} within {self.wait:g} s: {reason}; try again later")
             if watch is not None and watch.reason is not None:
                 raise Stopped(watch.reason)
@@ -396,13 +425,16 @@ class Pool:
         *handed_before* is what the last round gave: no event since then means that this one may take
         its time. With *everything*, idle functions and memory are looked at too.
         """
-        short = self._is_short_of_memory() if everything else False
+        short = everything and self._is_short_of_memory()
         with self.lock:
+            if everything:
+                # Remembered until the next look: what went must not be prepared again a moment later.
+                self._is_short = short
             handed = self._handed
             quiet = handed == handed_before
             now = time.monotonic()
-            shelves = list(self._shelves.values()) if everything else self._noted
-            self._noted = []
+            noted, self._noted = self._noted, []
+            shelves = list(self._shelves.values()) if everything else [one for one in noted if not one.is_removed]
             for shelf in shelves:
                 if shelf.is_noted and shelf.needs_keeper:
                     shelf.last_used = now
@@ -410,7 +442,11 @@ class Pool:
             state = PoolState(
                 shelves=tuple(
                     ShelfState(
-                        shelf.number, shelf.function.warm, len(shelf.ready), now - shelf.last_used, now >= shelf.retry_at
+                        shelf.number,
+                        shelf.function.warm,
+                        len(shelf.ready),
+                        now - shelf.last_used,
+                        now >= shelf.retry_at and not self._is_short,
                     )
                     for shelf in shelves
                 ),
@@ -429,44 +465,56 @@ class Pool:
             found = self._shelves.get(number)
             if found is not None:
                 self.fill(found, count, while_quiet=handed if quiet else None)
-        self._note_missing(shelves, prepared, quiet=quiet, short=short)
+        self._note_missing(shelves, prepared, quiet=quiet)
         return handed
 
-    def _note_missing(self, shelves: list[Shelf], prepared: set[int], *, quiet: bool, short: bool) -> None:
+    def _note_missing(self, shelves: list[Shelf], prepared: set[int], *, quiet: bool) -> None:
         now = time.monotonic()
         with self.lock:
             for shelf in shelves:
                 # What could not be done now is looked at again, what is backed off when its time comes.
-                missing = len(shelf.ready) < shelf.function.warm and self._live < self.most
-                may = not short and not shelf.is_noted and now >= shelf.retry_at
+                missing = len(shelf.ready) + shelf.filling < shelf.function.warm and self._live < self.most
+                may = not (self._is_short or shelf.is_noted or shelf.is_removed) and now >= shelf.retry_at
                 if missing and may and (shelf.number in prepared or not quiet):
                     self._note(shelf)
 
-    def fill(self, shelf: Shelf, count: int, *, while_quiet: int | None = None) -> None:
+    def fill(
+        self, shelf: Shelf, count: int, *, while_quiet: int | None = None, watch: SupportsStop | None = None
+    ) -> None:
         """Prepare up to *count* sandboxes for *shelf*; stop when an event came since *while_quiet* were handed out.
 
-        A failure is logged and backed off: the event that needs the sandbox will get the error.
+        A failure is logged and backed off: the event that needs the sandbox will get the error. *watch*
+        sees what is prepared; once it has a reason, nothing more is.
         """
         for _ in range(count):
             with self.lock:
                 if (
                     self._is_closed
+                    or shelf.is_removed
                     or self._live >= self.most
-                    or len(shelf.ready) >= shelf.function.warm
+                    or len(shelf.ready) + shelf.filling >= shelf.function.warm
                     or (while_quiet is not None and self._handed != while_quiet)
+                    or (watch is not None and watch.reason is not None)
                 ):
                     return
                 self._live += 1
                 self.in_flight += 1
+                # What is counted here keeps `remove` from freeing the program meanwhile.
+                shelf.filling += 1
             sandbox = prepared = None
             try:
                 if not shelf.program.engine.ticker.is_running:
                     self.start_clock(shelf.program.engine)
                 sandbox = Sandbox(shelf.program)
+                if watch is not None:
+                    watch.see(sandbox)
                 sandbox.prepare()
-                prepared = sandbox
-            except (WasmrunError, OSError, Stopped) as error:
+                if watch is None or watch.lose():
+                    prepared = sandbox
+            except (WasmrunError, OSError) as error:
                 _log.warning("a sandbox of %s cannot be prepared: %s", shelf.function.label, error)
+            except Stopped:
+                pass  # whoever had it stopped knows
             finally:
                 if sandbox is not None and prepared is None:
                     sandbox.delete()
@@ -477,6 +525,7 @@ class Pool:
     def _shelve(self, shelf: Shelf, sandbox: Sandbox | None) -> None:
         with self.lock:
             self.in_flight -= 1
+            shelf.filling -= 1
             if sandbox is None:
                 self._live -= 1
                 shelf.refill_failures += 1
@@ -498,8 +547,10 @@ class Pool:
                 if not self._spent:
                     return
                 sandbox = self._spent.popleft()
+                self._going += 1
             sandbox.delete()
             with self.lock:
+                self._going -= 1
                 self._live -= 1
                 if self._waiting:
                     self._changed.notify_all()
@@ -515,33 +566,54 @@ class Pool:
         self._destroy(len(going))
 
     def remove(self, shelf: Shelf) -> bool:
-        """Forget *shelf* and destroy what is ready on it; False while events of it run."""
+        """Forget *shelf* and destroy what is ready on it; False while events of it run.
+
+        Waits for what is being prepared of it. From then on nothing uses its program: whoever looked
+        the shelf up before gets `Unloaded`.
+        """
         with self.lock:
-            if shelf.in_flight:
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: not shelf.filling)
+            finally:
+                self._waiting -= 1
+            if shelf.in_flight or shelf.is_removed:
                 return False
+            shelf.is_removed = True
+            shelf.most = 0  # so that `acquire` takes its slow path, where it is told
             self._shelves.pop(shelf.number, None)
             going = len(shelf.ready)
             self._spent.extend(shelf.ready)
             shelf.ready.clear()
             shelf.is_noted = True  # never to be noted again
             count = len(self._spent)
+            if self._waiting:
+                self._changed.notify_all()
         self._destroy(count if going else 0)
         return True
 
-    def close(self, patience: float | None) -> bool:
-        """Hand out nothing more, and destroy everything.
-
-        Waits for events that still run, at most *patience* seconds; False where one runs on.
-        """
+    def refuse(self) -> None:
+        """Hand out nothing more, and prepare nothing more. Who waits for a sandbox is told."""
         with self.lock:
             self._is_closed = True
             self._changed.notify_all()
+
+    def close(self, patience: float | None) -> bool:
+        """Hand out nothing more, and destroy everything. Harmless when repeated.
+
+        Waits for events that still run, at most *patience* seconds; False where one runs on.
+        """
+        self.refuse()
+        with self.lock:
+            self._waiting += 1
+            try:
+                ended = self._changed.wait_for(lambda: not self.in_flight, patience)
+            finally:
+                self._waiting -= 1
+            # After the wait: nothing comes back any more.
             for shelf in self._shelves.values():
                 self._spent.extend(shelf.ready)
                 shelf.ready.clear()
-            self._waiting += 1
-            ended = self._changed.wait_for(lambda: not self.in_flight, patience)
-            self._waiting -= 1
         self._destroy(len(self._spent))
         return ended
 
@@ -554,7 +626,7 @@ class Pool:
                 live=self._live,
                 ready=sum(row.ready for row in rows),
                 in_flight=self.in_flight,
-                spent=len(self._spent),
+                spent=len(self._spent) + self._going,
                 warm_starts=sum(row.warm_starts for row in rows),
                 cold_starts=sum(row.cold_starts for row in rows),
                 waits=sum(row.waits for row in rows),

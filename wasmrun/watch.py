@@ -14,7 +14,8 @@ class Watch:
     """One thread's hold on the sandbox that it runs, so that others can end the guest in it.
 
     ``is_busy`` from the moment that the invocation takes anything from the pool until it has given
-    it back; ``current`` while there is a sandbox.
+    it back; ``current`` while there is a sandbox. Its own thread calls `see` and `lose`, any other one
+    `stop`. No lock: a signal handler, which interrupts its own thread, may not wait for one.
     """
 
     __slots__ = ("current", "is_busy", "reason")
@@ -38,6 +39,14 @@ class Watch:
         if self.reason is not None:
             sandbox.stop = self.reason
 
+    def lose(self) -> bool:
+        """From now on, nothing runs. False where the sandbox must not serve again: it may yet be told to stop."""
+        self.current = None
+        # In this order, and `stop` in the opposite one. With no reason to be seen here, whoever comes
+        # with one finds no sandbox; with one, it may be about to mark the sandbox that it found, which
+        # would end the guest of the next event.
+        return self.reason is None
+
 
 class InterruptGuard:
     """The handler for SIGINT while guests may run on the main thread.
@@ -46,8 +55,9 @@ class InterruptGuard:
     that comes is the entry of one of our callbacks: a KeyboardInterrupt raised there is printed by
     ctypes and lost. One raised while the pool counts would leave its counts wrong. So during an
     invocation this handler only marks it; a guest ends at that same look, a wait for a sandbox at its
-    next turn, and the KeyboardInterrupt is raised where the invocation returns. At all other times it
-    does what Python's own handler does.
+    next turn, and the KeyboardInterrupt is raised where the invocation returns. At all other times, and
+    in functions of the program that a guest or the executor calls meanwhile, it does what Python's own
+    handler does.
 
     As `asyncio.Runner` does, it takes the place of Python's own handler only, never of a program's.
     """
@@ -57,9 +67,10 @@ class InterruptGuard:
         self.users = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
-        if not self.watch.is_busy:
+        watch = self.watch
+        if not watch.is_busy or (watch.current is not None and watch.current.is_hosting):
             return signal.default_int_handler(number, frame)
-        self.watch.stop("interrupted")
+        watch.stop("interrupted")
         return None
 
     def leave(self) -> None:

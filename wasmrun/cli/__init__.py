@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from wasmrun.errors import WasmrunError, outcome, printable
+from wasmrun.errors import HostError, WasmrunError, outcome, printable
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
@@ -61,18 +62,19 @@ def commands() -> None:
     Exit status: 0 answer, 2 usage, 3 invalid function, 5 event too large, 6 throttled, 10 the function
     reported an error, 11 exit, 12 trap, 13 time, 14 memory, 15 fuel, 16 invalid answer, 17 answer too
     large, 70 our own failure, 130 Ctrl-C.
+
+    Every option of a command can also come from the environment: --timeout from WASMRUN_TIMEOUT.
     """
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the status that its outcome has."""
     status = status_of(args)
-    try:
-        for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr):
+        # What could not be written was told where it was written.
+        with contextlib.suppress(OSError):
             if stream is not None:
                 stream.flush()
-    except BrokenPipeError:
-        pass
     # The interpreter would take longer to tidy up than a function takes to run, and everything that
     # is left belongs to this process alone.
     os._exit(status)
@@ -87,16 +89,22 @@ def status_of(args: list[str] | None) -> int:
         say(error)
         return outcome(error).exit_status
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         return 2
     except click.exceptions.Exit as wanted:
         return wanted.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("wasmrun: interrupted", err=True)
+        tell("wasmrun: interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough of it, as with `| head`.
-        return 0
+    except SystemExit as exited:
+        # click ends so when it has completed a word; and with 1 when whoever read our output has enough
+        # of it, as with `| head`, which is no failure.
+        return 0 if exited.code == 1 else int(exited.code or 0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(HostError(f"{where}{error.strerror or error}"))
+        return outcome(HostError).exit_status
 
 
 def say(error: WasmrunError) -> None:
@@ -106,7 +114,13 @@ def say(error: WasmrunError) -> None:
     kind = type(error).__name__
     if isinstance(error, FunctionError) and error.type != kind:
         kind = f"{kind}: {printable(error.type, 100)}"
-    click.echo(f"wasmrun: {kind}: {printable(error.message, 2000)}", err=True)
+    tell(f"wasmrun: {kind}: {printable(error.message, 2000)}")
     if isinstance(error, FunctionError):
         for line in error.stack:
-            click.echo(f"  at {printable(line)}", err=True)
+            tell(f"  at {printable(line)}")
+
+
+def tell(line: str) -> None:
+    """Print *line* to standard error. Where nobody reads that any more, the exit status still tells."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)

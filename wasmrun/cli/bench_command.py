@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from wasmrun.bench import PERCENTILES, Measured, Sample, measure
-from wasmrun.cli.options import cache_option, event_option, function_options, json_option, make_function
-from wasmrun.cli.options import event_for, print_json, read_event
-from wasmrun.executor import Executor
+from wasmrun.cli import tell
+from wasmrun.cli.options import (
+    cache_option,
+    event_for,
+    event_option,
+    function_options,
+    json_option,
+    make_function,
+    print_json,
+    read_event,
+)
+from wasmrun.errors import WasmrunError, printable
+from wasmrun.executor import Executor, Loaded
+from wasmrun.function import Function
 from wasmrun.units import format_duration
+
+
+_NO_TERMINAL = 1_000
+"""Columns where there is no terminal that has some."""
+
+
+def _count_option(kind: str) -> Callable[[Any], Any]:
+    return click.option(
+        f"--{kind}",
+        type=click.IntRange(1),
+        default=1_000,
+        metavar="N",
+        envvar=f"WASMRUN_{kind.upper()}",
+        help=f"{kind.capitalize()} starts to measure.  [default: 1000]",
+    )
 
 
 @click.command(name="bench")
 @click.argument("modules", type=click.Path(), nargs=-1, required=True, metavar="MODULE...")
 @event_option
 @function_options
-@click.option("--cold", type=click.IntRange(1), default=1_000, show_default=True, help="Cold starts to measure.")
-@click.option("--warm", type=click.IntRange(1), default=1_000, show_default=True, help="Warm starts to measure.")
+@_count_option("cold")
+@_count_option("warm")
 @json_option
 @cache_option
 def command(
@@ -40,17 +69,44 @@ def command(
     A cold start makes its sandbox when the event is there; a warm one takes it from the pool.
     """
     data = read_event(event)
-    found = []
-    with Executor(threads=1, cache_dir=cache_dir) as executor, _progress(len(modules) * (cold + warm), as_json) as advance:
-        for module in modules:
-            function = make_function(module, settings, warm=0)
-            value = event_for(executor.load(function), data)
-            executor.unload(function)
-            found.append(measure(executor, function, value, cold=cold, warm=warm, advance=advance))
+
+    def make_event(loaded: Loaded) -> Any:
+        return event_for(loaded, data)
+
+    functions = _functions(modules, settings)
+    found: list[Measured] = []
+    try:
+        with _progress(len(modules) * (cold + warm), as_json) as advance:
+            _warm_up(functions[0], cache_dir)
+            for function in functions:
+                # An executor each, so that all are loaded under the same conditions.
+                with Executor(threads=1, cache_dir=cache_dir) as executor:
+                    found.append(measure(executor, function, make_event, cold=cold, warm=warm, advance=advance))
+    except WasmrunError:
+        if len(functions) > 1:
+            tell(f"wasmrun: measuring {functions[len(found)].label} failed")
+        raise
     if as_json:
         print_json({"unit": "seconds", "functions": [measured.as_dict() for measured in found]})
     else:
         _show(found)
+
+
+def _functions(modules: tuple[str, ...], settings: dict[str, Any]) -> list[Function]:
+    """The functions to measure, named after their files, or after their paths where that would be one name twice."""
+    functions = [make_function(module, settings, warm=0) for module in modules]
+    taken = Counter(function.label for function in functions)
+    return [
+        function if taken[function.label] == 1 else replace(function, name=printable(module, 256))
+        for function, module in zip(functions, modules, strict=True)
+    ]
+
+
+def _warm_up(function: Function, cache_dir: str | None) -> None:
+    """Load a cached *function* once: what this process does for the first time must not count as the first one's."""
+    with Executor(threads=1, cache_dir=cache_dir) as executor:
+        if executor.is_compiled(function):
+            executor.load(function)
 
 
 @contextlib.contextmanager
@@ -77,14 +133,17 @@ def _progress(total: int, is_quiet: bool) -> Iterator[Callable[[int], object]]:
 
 def _show(found: list[Measured]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("function", "start"):
-        table.add_column(title, no_wrap=True)
+    # Where there is too little room, names are folded, and figures never.
+    table.add_column("function", overflow="fold")
+    table.add_column("start", no_wrap=True)
     for title in ("count", "min", *(f"p{percent:g}" for percent in PERCENTILES), "max"):
         table.add_column(title, justify="right", no_wrap=True)
     for measured in found:
         for sample in (measured.cold, measured.warm):
             table.add_row(*_row(measured, sample))
     console = Console()
+    if not console.is_terminal:
+        console.width = _NO_TERMINAL
     console.print(table)
     for measured in found:
         how = "from the cache" if measured.was_cached else "with compiling"
@@ -99,4 +158,4 @@ def _show(found: list[Measured]) -> None:
 
 def _row(measured: Measured, sample: Sample) -> tuple[str, ...]:
     figures = (min(sample.seconds), *(sample.percentile(percent) for percent in PERCENTILES), max(sample.seconds))
-    return measured.function.label, sample.name, str(len(sample.seconds)), *map(format_duration, figures)
+    return escape(measured.function.label), sample.name, str(len(sample.seconds)), *map(format_duration, figures)

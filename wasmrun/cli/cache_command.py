@@ -22,7 +22,10 @@ def command() -> None:
 @json_option
 @cache_option
 def list_(as_json: bool, cache_dir: str | None) -> None:
-    """List compiled modules: key, size, when, and the function each was first made for."""
+    """List compiled modules.
+
+    A line each: the key's beginning, size, time, and the function that it was first made for.
+    """
     cache = _open(cache_dir)
     entries = list(cache.entries())
     if as_json:
@@ -32,20 +35,27 @@ def list_(as_json: bool, cache_dir: str | None) -> None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created))
         click.echo(f"{entry.key[:16]}  {format_size(entry.artifact_bytes):>9}  {when}  {printable(entry.name, 60)}")
     total = format_size(sum(entry.artifact_bytes for entry in entries))
-    click.echo(f"{len(entries)} compiled modules, {total}, in {cache.directory}", err=True)
+    click.echo(f"{_modules(len(entries))}, {total}, in {cache.directory}", err=True)
 
 
 @command.command()
 @json_option
 @cache_option
 def clear(as_json: bool, cache_dir: str | None) -> None:
-    """Remove every compiled module; each is compiled again when it is next needed."""
+    """Remove every compiled module.
+
+    Each is compiled again when it is next needed.
+    """
     cache = _open(cache_dir)
     count, size = cache.clear()
     if as_json:
         print_json({"directory": cache.directory, "removed": count, "bytes": size})
     else:
-        click.echo(f"removed {count} compiled modules, {format_size(size)}, from {cache.directory}", err=True)
+        click.echo(f"removed {_modules(count)}, {format_size(size)}, from {cache.directory}", err=True)
+
+
+def _modules(count: int) -> str:
+    return f"{count} compiled module{'' if count == 1 else 's'}"
 
 
 def _open(cache_dir: str | None) -> ArtifactCache:

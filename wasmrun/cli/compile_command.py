@@ -31,4 +31,4 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
         print_json({**compiled._asdict(), "seconds": seconds})
     else:
         what = "was in the cache" if compiled.was_cached else f"compiled in {format_duration(seconds)}"
-        click.echo(f"{compiled.key}  {format_size(compiled.artifact_bytes)}, {what}")
+        click.echo(f"{compiled.key[:16]}  {format_size(compiled.artifact_bytes)}, {what}")

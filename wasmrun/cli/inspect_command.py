@@ -13,6 +13,10 @@ from wasmrun.machine.inspection import Inspection
 from wasmrun.units import format_size
 
 
+_NAME_COLUMNS = 40
+"""Columns for names; longer ones push their own type to the right."""
+
+
 @click.command(name="inspect")
 @module_argument
 @function_options
@@ -43,11 +47,13 @@ def _show(found: Inspection) -> None:
         click.echo(f"problem   {found.problem}")
     maximum = "no maximum" if found.memory_maximum_bytes is None else f"at most {format_size(found.memory_maximum_bytes)}"
     click.echo(f"memory    {format_size(found.memory_bytes)}, {maximum}")
-    click.echo(f"code      {format_size(found.module_bytes)}, {found.functions} functions, {format_size(found.artifact_bytes)} compiled")
+    click.echo(f"code      {format_size(found.module_bytes)}, {found.functions} function{'' if found.functions == 1 else 's'}, {format_size(found.artifact_bytes)} compiled")
     start = "runs a start function" if found.has_start else "no start function"
     click.echo(f"start     {start}{', uses WASI preview 1' if found.uses_wasi else ''}")
-    click.echo(f"needs     {', '.join(found.needs) or 'nothing granted'}")
+    click.echo(f"needs     {', '.join(found.needs) or 'no grants'}")
     for title, items in (("imports", found.imports), ("exports", found.exports)):
-        click.echo(f"{title:9} {'none' if not items else ''}")
-        for name, type_ in items:
-            click.echo(f"  {printable(name, 80)}  {type_}")
+        click.echo(f"{title:9} {len(items) or 'none'}")
+        shown = [(printable(name, 80), type_) for name, type_ in items]
+        width = min(max((len(name) for name, _ in shown), default=0), _NAME_COLUMNS)
+        for name, type_ in shown:
+            click.echo(f"  {name:{width}}  {type_}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -16,7 +17,7 @@ from wasmrun.function import ABIS, Function, Grants
 from wasmrun.jsontext import from_json
 from wasmrun.limits import FUEL_PER_SECOND, LEAST_FUEL, Limits
 from wasmrun.settings import Setting
-from wasmrun.units import format_duration, format_size
+from wasmrun.units import format_size
 
 if TYPE_CHECKING:
     from wasmrun.executor import Loaded
@@ -25,7 +26,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FIRST = ("entry", "abi", "raw", "memory", "timeout", "fuel", "env", "dirs")
 _FLAGS = {"dirs": "--dir"}
+_REPEATED = ("env", "dirs")
 _NOT_HERE = ("imports",)
+
+_CONTROLS = re.compile(r"[\x7f-\x9f]")
+"""Control characters that JSON leaves as they are."""
 
 
 def _settings() -> list[tuple[str, Setting[Any, Any]]]:
@@ -36,10 +41,13 @@ def _settings() -> list[tuple[str, Setting[Any, Any]]]:
 
 def _default(name: str, setting: Setting[Any, Any]) -> str:
     if name == "fuel":
-        return f"  [default: {FUEL_PER_SECOND:.0e} for a second of timeout, at least {LEAST_FUEL:.0e}]".replace("e+", "e")
+        shown = f"{FUEL_PER_SECOND:.0e} for a second of timeout, at least {LEAST_FUEL:.0e}"
+        return f"  [default: {shown.replace('e+0', 'e').replace('e+', 'e')}]"
+    if name in _REPEATED:
+        return "  [may be repeated]"
     if not setting.default:
         return ""
-    formats: dict[str, Callable[[Any], str]] = {"SIZE": format_size, "TIME": format_duration}
+    formats: dict[str, Callable[[Any], str]] = {"SIZE": format_size, "TIME": "{:g}s".format}
     shown = formats.get(setting.metavar, str)(setting.default)
     return f"  [default: {shown.replace(' ', '')}]"
 
@@ -63,7 +71,7 @@ def function_options(command: Command) -> Command:
         elif name == "abi":
             options |= {"type": click.Choice(ABIS)}
         else:
-            options |= {"metavar": setting.metavar, "multiple": name in ("env", "dirs")}
+            options |= {"metavar": setting.metavar, "multiple": name in _REPEATED}
         command = click.option(flag, name, **options)(command)
     return command
 
@@ -105,6 +113,8 @@ def read_event(text: str | None) -> bytes | None:
     if text is None:
         return None
     if text == "-":
+        if sys.stdin is None:
+            raise click.UsageError("--event: standard input is closed")
         return sys.stdin.buffer.read()
     if text.startswith("@"):
         try:
@@ -134,4 +144,10 @@ def event_for(loaded: Loaded, data: bytes | None) -> Any:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    print_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """JSON text on standard output, as UTF-8 wherever that goes; what a terminal would obey is escaped."""
+    shown = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    click.echo(shown.encode("utf-8", "backslashreplace"))  # a lone surrogate: its escape is the same in JSON

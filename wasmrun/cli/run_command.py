@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
 
-from wasmrun.cli import say
+from wasmrun.cli import say, tell
 from wasmrun.cli.options import (
     cache_option,
     event_for,
@@ -19,6 +18,7 @@ from wasmrun.cli.options import (
     module_argument,
     parse_event,
     print_json,
+    print_text,
     read_event,
 )
 from wasmrun.errors import FunctionError, InvalidAnswer, WasmrunError, outcome, printable
@@ -92,6 +92,8 @@ def _show(result: Result, is_raw: bool, report_form: str, as_json: bool, *, want
             text = to_json(_json_value(result.value) if is_raw and not wants_bytes else result.value)
         except ValueError as reason:
             error = InvalidAnswer(f"the answer cannot be written as JSON: {reason}")
+            # The record is the one of an answer; at this door there is none.
+            result = result._replace(report=result.report._replace(status=type(error).__name__))
     if as_json:
         _show_json(text, error, result)
     else:
@@ -100,36 +102,32 @@ def _show(result: Result, is_raw: bool, report_form: str, as_json: bool, *, want
 
 
 def _show_json(text: str, error: WasmrunError | None, result: Result) -> None:
-    # The answer's own text, so that its numbers stay exactly as they are.
-    print_json(
-        {
-            "value": json.loads(text) if text else None,
-            "error": None if error is None else _error(error),
-            "report": result.report.as_dict(),
-            "logs": [log._asdict() for log in result.logs],
-        }
-    )
+    rest = {
+        "error": None if error is None else _error(error),
+        "report": result.report.as_dict(),
+        "logs": [log._asdict() for log in result.logs],
+    }
+    # The answer's own text: whatever could be written once is not written again, one level deeper.
+    print_text('{"value": ' + (text or "null") + ", " + json.dumps(rest, ensure_ascii=False)[1:])
 
 
 def _show_text(text: str, error: WasmrunError | None, result: Result, report_form: str, is_raw: bool) -> None:
     for log in result.logs:
-        click.echo(_log_line(log), err=True)
+        tell(_log_line(log))
     if error is not None:
         say(error)
     elif is_raw:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(result.value)
-        sys.stdout.buffer.flush()
+        click.echo(result.value, nl=False)
     else:
-        click.echo(text)
+        print_text(text)
     _show_report(result.report, report_form)
 
 
 def _show_report(report: Report, form: str) -> None:
     if form == "text":
-        click.echo(str(report), err=True)
+        tell(str(report))
     elif form == "json":
-        click.echo(json.dumps(report.as_dict()), err=True)
+        tell(json.dumps(report.as_dict()))
 
 
 def _log_line(log: Log) -> str:

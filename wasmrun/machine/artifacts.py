@@ -26,6 +26,7 @@ _log = logging.getLogger("wasmrun.artifacts")
 _KEY_BYTES = 32
 _CODE = ".cwasm"
 _TAG = ".tag"
+_TEMPORARY = ".wasmrun-"
 
 
 class CacheUnusable(Exception):
@@ -64,7 +65,7 @@ class ArtifactCache:
         except OSError as error:
             raise CacheUnusable(
                 f"the cache directory {self.directory} cannot be used: {error.strerror or error}; "
-                "modules are compiled anew each time; pass cache_dir= or set XDG_CACHE_HOME to a directory of yours"
+                "modules are compiled anew each time; name a directory of yours with cache_dir= (--cache-dir) or XDG_CACHE_HOME"
             ) from error
         self._checked: dict[str, tuple[int, ...]] = {}
 
@@ -185,10 +186,12 @@ class ArtifactCache:
                 yield Entry(key, tag["name"], tag["module_bytes"], tag["artifact_bytes"], tag["created"])
 
     def clear(self) -> tuple[int, int]:
-        """Remove everything but the secret; the number of artifacts and of bytes removed."""
+        """Remove all that was stored here, nothing else; the number of artifacts and of bytes removed."""
         count = size = 0
         for entry in os.scandir(self.directory):
-            if entry.name == "secret" or not entry.is_file(follow_symlinks=False):
+            # A directory named by mistake may be somebody's home.
+            is_ours = entry.name.endswith((_CODE, _TAG)) or entry.name.startswith(_TEMPORARY)
+            if not is_ours or not entry.is_file(follow_symlinks=False):
                 continue
             try:
                 removed = entry.stat().st_size
@@ -225,7 +228,9 @@ class ArtifactCache:
 
     def _remove(self, key: str) -> None:
         for suffix in (_CODE, _TAG):
-            _unlink(self._path(key + suffix))
+            # What cannot be removed is not loaded either: it is compiled each time, and the store says why.
+            with contextlib.suppress(OSError):
+                _unlink(self._path(key + suffix))
 
 
 def _read(path: str) -> bytes:
@@ -241,4 +246,4 @@ def _unlink(path: str) -> None:
 def _temporary(directory: str) -> tuple[int, str]:
     import tempfile  # 5 ms, and only who writes needs it
 
-    return tempfile.mkstemp(dir=directory)
+    return tempfile.mkstemp(dir=directory, prefix=_TEMPORARY)

@@ -153,8 +153,8 @@ TRAP_UNREACHABLE = 9
 TRAP_INTERRUPT = 10
 TRAP_OUT_OF_FUEL = 11
 
-# Value kinds of the wasm.h API (wasm_valkind_t).
-VALUE_KINDS = {0: "i32", 1: "i64", 2: "f32", 3: "f64", 4: "v128", 128: "externref", 129: "funcref"}
+# Value kinds of the wasm.h API (wasm_valkind_t); v128 has none.
+VALUE_KINDS = {0: "i32", 1: "i64", 2: "f32", 3: "f64", 128: "externref", 129: "funcref"}
 KIND_OF = {name: kind for kind, name in VALUE_KINDS.items()}
 # Kinds of what is imported and exported (wasm_externkind_t).
 EXTERN_KINDS = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "tag"}
@@ -227,6 +227,9 @@ functype_new = _declare(quick, "wasm_functype_new", _P, _P, _P)
 functype_delete = _declare(quick, "wasm_functype_delete", None, _P)
 valtype_new = _declare(quick, "wasm_valtype_new", _P, c_uint8)
 valtype_kind = _declare(quick, "wasm_valtype_kind", c_uint8, _P)
+valtype_v128 = _declare(quick, "wasmtime_wasm_valtype_v128", _P)
+valtype_equal = _declare(quick, "wasmtime_wasm_valtype_equal", c_bool, _P, _P)
+valtype_delete = _declare(quick, "wasm_valtype_delete", None, _P)
 valtype_vec_new = _declare(quick, "wasm_valtype_vec_new", None, _P, _N, _P)
 
 linker_new = _declare(quick, "wasmtime_linker_new", _P, _P)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.limits import MIB
@@ -90,8 +91,8 @@ def compile_module(
 def _read_answer(
     status: int, line: bytes, rest: Callable[[], bytes], stderr: bytes, limits: CompileLimits
 ) -> tuple[Facts, bytes]:
-    if status == 0 and line.endswith(b"\n"):
-        answer = json.loads(line)
+    answer = _parse(line) if status == 0 else None
+    if answer is not None:
         if "error" in answer:
             raise InvalidFunction(f"the module cannot be used: {printable(' '.join(answer['error'].split()), 600)}")
         return Facts(**answer["facts"]), rest()
@@ -109,3 +110,12 @@ def _read_answer(
     raise HostError(
         f"the compiler's process ended with status {status}: {printable(stderr.decode('utf-8', 'replace')[-600:], 600)}"
     )
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The child's line; None where it is none of ours: sys.executable may be a program that embeds Python."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and ("error" in answer or "facts" in answer) else None

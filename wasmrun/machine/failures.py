@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wasmrun.errors import (
     GuestExit,
     GuestTrap,
+    HostError,
     InvalidFunction,
     OutOfFuel,
     ResultTooLarge,
@@ -52,6 +53,9 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
     stopped = _stopped(instance)
     if stopped is not None:
         return stopped
+    if preparing and "(os error " in text:
+        # The engine's own words: nothing of the guest has run yet, nor has it a say in them.
+        return HostError(f"the system has no room for another sandbox: {printable(text)}; lower max_sandboxes")
     if preparing:
         return InvalidFunction(f"the module cannot be instantiated: {printable(text)}")
     return GuestTrap(f"a host call failed: {printable(text)}", kind="host call", frames=frames)

@@ -176,6 +176,8 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
             value = msgpack.unpackb(request)
         except Exception as error:
             return _answer(instance, [1, {"type": "InvalidArgument", "message": f"not MessagePack: {error}"}])
+        # Only in here may a signal handler raise: all around is what would lose the exception.
+        instance.is_hosting = True
         try:
             answer = msgpack.packb([0, function(value)])
         except Exception as error:
@@ -186,6 +188,8 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
                 # A path in a message may hold what UTF-8 can't write.
                 [1, {"type": type(error).__name__, "message": str(error).encode(errors="replace").decode()}]
             )
+        finally:
+            instance.is_hosting = False
         return _put(instance, answer)
 
     return body

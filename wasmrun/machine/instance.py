@@ -47,7 +47,8 @@ class Instance:
     """A store with its limits set, and after `instantiate` a live instance in it.
 
     Used by one thread at a time. ``stop`` may be set by any thread: the reason for which the guest
-    is to end at its next look. ``fault`` is an error that a host function recorded.
+    is to end at its next look. ``fault`` is an error that a host function recorded. ``is_hosting`` while
+    a function of the embedding program runs for the guest.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Instance:
         "fault",
         "fuel_given",
         "host_failure",
+        "is_hosting",
         "logbook",
         "memory_base",
         "memory_bytes",
@@ -86,6 +88,7 @@ class Instance:
         self.stop: str | None = None
         self.fault: BaseException | None = None
         self.host_failure: HostError | None = None
+        self.is_hosting = False
         self.logbook: LogBook | None = None
         self.output: Output | None = None
         self.fuel_given = 0

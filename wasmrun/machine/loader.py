@@ -93,9 +93,11 @@ class Loader:
     def _compile(
         self, function: Function, settings: EngineSettings, key: str, source: bytes, *, is_text: bool
     ) -> tuple[Facts, bytes]:
-        if key in self._refused:
+        # What is refused depends on the function's own limit, too.
+        refusal = f"{key} {function.module_bytes}"
+        if refusal in self._refused:
             # A bomb is given its 30 seconds once, not at every event.
-            raise InvalidFunction(self._refused[key])
+            raise InvalidFunction(self._refused[refusal])
         # Imported here, because a function whose artifact is cached needs no compiler.
         from wasmrun.machine.compiler import CompileLimits, compile_module
 
@@ -106,7 +108,7 @@ class Loader:
             )
         except InvalidFunction as error:
             if len(self._refused) < _MOST_REFUSED:
-                self._refused[key] = error.message
+                self._refused[refusal] = error.message
             raise
 
     def _from_cache(self, engine: Engine, key: str) -> Module | None:

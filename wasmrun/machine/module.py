@@ -29,9 +29,9 @@ class ExternType(NamedTuple):
             case "function":
                 return f"({', '.join(self.params)}) -> {_results(self.results)}"
             case "memory" | "table":
-                unit = "pages" if self.kind == "memory" else "elements"
+                unit = "page" if self.kind == "memory" else "element"
                 most = "no maximum" if self.maximum is None else f"at most {self.maximum}"
-                return f"{self.kind} of {self.minimum} {unit}, {most}"
+                return f"{self.kind} of {self.minimum} {unit}{'' if self.minimum == 1 else 's'}, {most}"
         return self.kind
 
 
@@ -142,7 +142,13 @@ def _extern_type(pointer: int) -> ExternType:
 
 def _values(vec_address: int) -> tuple[str, ...]:
     vec = capi.ByteVec.from_address(vec_address)
-    return tuple(capi.VALUE_KINDS.get(capi.valtype_kind(item), "unknown") for item in _pointers(vec))
+    v128 = capi.valtype_v128()
+    # Asked for the kind of a v128, which wasm.h does not have, the library aborts the process.
+    kinds = tuple(
+        "v128" if capi.valtype_equal(item, v128) else capi.VALUE_KINDS[capi.valtype_kind(item)] for item in _pointers(vec)
+    )
+    capi.valtype_delete(v128)
+    return kinds
 
 
 def _pointers(vec: capi.ByteVec) -> list[int]:

@@ -1,0 +1,129 @@
+"""The ticker moves its engine's epoch on while it is started, and only then."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from wasmrun.errors import HostError, OutOfFuel, TimedOut
+from wasmrun.limits import KIB
+from wasmrun.machine.config import EngineSettings
+from wasmrun.machine.engine import Engine
+from wasmrun.machine.instance import ENTRY, RECORD_WORDS, Instance
+from wasmrun.machine.ticker import TICK_NS, Ticker
+
+LOOP = '(module (func (export "f") (loop $again (br $again))))'
+Live = Callable[..., AbstractContextManager[Instance]]
+
+
+@pytest.fixture
+def own_engine() -> Engine:
+    """An engine whose ticker no other test uses."""
+    return Engine(EngineSettings(128 * KIB, False), 1, RECORD_WORDS)
+
+
+def timers() -> int:
+    """How many POSIX timers this process has."""
+    return Path("/proc/self/timers").read_text().count("signal:")
+
+
+def how_a_loop_ends(instance: Instance) -> type[Exception]:
+    """TimedOut where ticks come: its time is up at the first. Else its fuel ends it, some 100 ms later."""
+    instance.stop = None
+    instance.arm(100_000_000, 1)
+    with pytest.raises((TimedOut, OutOfFuel)) as caught:
+        instance.call(ENTRY, 0)
+    return caught.type
+
+
+def test_ticker_ticks_from_start_to_stop_and_again(live: Live, engine: Engine) -> None:
+    """Stopped, an epoch stands still: a loop past its deadline runs until its fuel is gone."""
+    ticker = engine.ticker
+    with live(LOOP) as instance:
+        for _ in range(2):
+            assert not ticker.is_running
+            assert how_a_loop_ends(instance) is OutOfFuel
+            ticker.start()
+            try:
+                assert ticker.is_running
+                assert how_a_loop_ends(instance) is TimedOut
+            finally:
+                ticker.stop()
+
+
+def test_ticker_bounds_the_guests_processor_time_while_other_code_keeps_the_gil() -> None:
+    """Where a thread of Python ticked, the guest would compute for as long as that code runs: here 600 ms."""
+    program = """
+import ctypes, time, wasmrun
+loop = wasmrun.Function('(module (func (export "f") (loop $again (br $again))))', warm=0, timeout="100ms", fuel=None)
+with wasmrun.Executor() as executor:
+    executor.submit(loop).exception()
+    future = executor.submit(loop)
+    while future.watch.current is None:
+        pass
+    used = time.process_time()
+    ctypes.PyDLL(None).usleep(600_000)
+    print(type(future.exception()).__name__, time.process_time() - used < 0.3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "TimedOut True\n"
+
+
+def test_ticker_leaves_no_timer(own_engine: Engine) -> None:
+    """One timer while it is there, none after; closing again is harmless."""
+    there = timers()
+    own_engine.ticker.start()
+    own_engine.close()
+    assert timers() == there - 1
+    own_engine.ticker.close()
+    assert timers() == there - 1
+    assert not own_engine.ticker.is_running
+
+
+def test_ticker_that_never_ticked_need_not_settle(own_engine: Engine) -> None:
+    """Closing waits only where a tick could be on its way."""
+    there = timers()
+    own_engine.ticker.close()
+    assert timers() == there - 1
+    own_engine.close()
+
+
+def test_ticker_that_is_closed_says_so(own_engine: Engine) -> None:
+    """Starting a timer that was deleted would be a crash."""
+    own_engine.ticker.close(settle=False)
+    for use in (own_engine.ticker.start, own_engine.ticker.stop):
+        with pytest.raises(RuntimeError, match="this ticker is closed"):
+            use()
+    own_engine.close()
+
+
+def test_ticker_without_room_for_a_timer_is_an_error_with_the_remedy(own_engine: Engine) -> None:
+    """The kernel takes a timer from the limit on pending signals."""
+    before = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+    resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, before[1]))
+    try:
+        with pytest.raises(HostError, match=r"no timer for deadlines: .*; raise the limit on pending signals \(ulimit -i\)"):
+            Ticker(own_engine.pointer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, before)
+    own_engine.close()
+
+
+def test_ticker_that_the_kernel_refuses_to_set_is_an_error(own_engine: Engine) -> None:
+    """Deadlines that would never come must not go unnoticed."""
+    own_engine.ticker._on[1] = 10**9
+    with pytest.raises(HostError, match="the timer for deadlines cannot be set: Invalid argument"):
+        own_engine.ticker.start()
+    assert not own_engine.ticker.is_running
+    own_engine.close()
+
+
+def test_tick_is_ten_milliseconds() -> None:
+    """Fine enough for cancelling within 50 ms, coarse enough to cost nothing."""
+    assert TICK_NS == 10_000_000
