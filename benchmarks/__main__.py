@@ -41,7 +41,7 @@ def main() -> None:
     report.begin()
     for name in NAMES if "all" in options.names else options.names:
         # Imported when its turn comes: the floor can be measured where wasmrun cannot be imported.
-        question = cast(Question, importlib.import_module(f".{name}", __package__))
+        question = cast("Question", importlib.import_module(f".{name}", __package__))
         figures = question.measure(options.effort or Effort.NORMAL)
         report.answer(name, question.__doc__ or name, question.CAVEATS, figures)
 

@@ -53,9 +53,9 @@ def floor_rounds(sizes: Sequence[int]) -> Iterator[dict[str, Round]]:
             guest.write_text(echo(pages))
             command = [str(program), str(_library()), str(guest), str(guest.with_suffix(".cwasm"))]
             floor = Floor(running.enter_context(Served(command)))
-            rounds[label("floor, fresh", pages)] = partial(floor.fresh, 4000)
-            rounds[label("floor, warm", pages)] = partial(floor.warm, BURST, 100)
-            rounds[label("floor, warm, bursts of 500", pages)] = partial(floor.warm, 500, 8)
+            rounds[label("floor, fresh", pages)] = partial(floor.fresh, 1500)
+            rounds[label("floor, warm", pages)] = partial(floor.warm, BURST, 30)
+            rounds[label("floor, warm, bursts of 500", pages)] = partial(floor.warm, 500, 3)
         yield rounds
 
 

@@ -17,8 +17,7 @@ from .rounds import interleave
 from .subject import command_environment, command_line
 
 CAVEATS = (
-    "From fork to exit, output to a pipe; the first, discarded round compiles the module and Python's bytecode: both "
-    "are then found in a temporary directory, for each of the three commands.",
+    "From fork to exit, output to a pipe; a first, discarded run compiles the module and everybody's bytecode.",
     "'import wasmtime' does nothing more: it compiles and runs no module.",
 )
 

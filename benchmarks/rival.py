@@ -67,9 +67,9 @@ class Rival:
         exports = self._pre.instantiate(store).exports(store)
         return Sandbox(
             store,
-            cast(wasmtime.Memory, exports["memory"]),
-            cast(wasmtime.Func, exports["wasmrun_alloc"]),
-            cast(wasmtime.Func, exports["wasmrun_handle_raw"]),
+            cast("wasmtime.Memory", exports["memory"]),
+            cast("wasmtime.Func", exports["wasmrun_alloc"]),
+            cast("wasmtime.Func", exports["wasmrun_handle_raw"]),
         )
 
     def fresh(self) -> bytes:
@@ -109,6 +109,6 @@ def rival_rounds(*, pooled: bool) -> dict[str, Round]:
     rival = Rival(pooled=pooled)
     suffix = " + pooling" if pooled else ""
     return {
-        f"wasmtime-py{suffix}, fresh": partial(time_each, rival.fresh, 400),
-        f"wasmtime-py{suffix}, warm": partial(time_bursts, rival.warm, partial(rival.refill, BURST), BURST, 8),
+        f"wasmtime-py{suffix}, fresh": partial(time_each, rival.fresh, 50),
+        f"wasmtime-py{suffix}, warm": partial(time_bursts, rival.warm, partial(rival.refill, BURST), BURST, 2),
     }

@@ -113,4 +113,3 @@ def _timed(executor: Executor, function: Function, event: Any) -> float:
     started = time.perf_counter()
     executor.invoke(function, event)
     return time.perf_counter() - started
-

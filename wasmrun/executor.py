@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures.thread import ThreadPoolExecutor
@@ -216,13 +217,13 @@ class Executor(concurrent.futures.Executor):
         self._open()  # now, because what was submitted still runs after `shutdown`
         with self._lock:
             if self._is_shut:
-                raise RuntimeError("cannot schedule new futures after shutdown")
+                raise RuntimeError("the executor was shut down")
             if self._workers is None:
                 self._workers = ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
             with guest_stack():
-                inner = self._workers.submit(self._work, future, function, event, options)
+                inner = self._workers.submit(self._work, [future, function, event, options])
         # Only cancelled where shutdown was told to cancel what had not begun.
-        inner.add_done_callback(functools.partial(_pass_on_cancel, future))
+        inner.add_done_callback(functools.partial(_pass_on_cancel, weakref.ref(future)))
         return future
 
     async def ainvoke(self, function: Function, event: Any = _NO_EVENT, **options: Any) -> Any:
@@ -364,22 +365,26 @@ class Executor(concurrent.futures.Executor):
         core = self._core
         if core is None or core.pid != os.getpid():
             core = self._open()
-        shelf = core.shelves.get(function)
-        if shelf is None:
-            shelf = _shelf(core, function)
-        program = shelf.program
-        state = self._state
-        if program.stack > state.room:
-            self._check_stack(program.stack)
-        if watch is not None:
-            watch.is_busy = True
         try:
-            sandbox = self._take(core, shelf, options, watch)
+            shelf = core.shelves.get(function)
+            if shelf is None:
+                shelf = _shelf(core, function)
+            program = shelf.program
+            if program.stack > self._state.room:
+                self._check_stack(program.stack)
+            if watch is not None:
+                watch.is_busy = True
+            sandbox = _take(core, shelf, options, watch)
         except Unloaded:
             if watch is not None:
                 watch.is_busy = False  # loading may take long, and leaves nothing behind
             core.shelf(function)  # once it is unloaded altogether
             return self._execute(watch, function, event, options, keep)
+        except Stopped as stopped:
+            raise _as_raised(stopped) from None
+        except WasmrunError as error:
+            self._count(error)
+            raise
         try:
             if watch is not None:
                 watch.see(sandbox)
@@ -406,28 +411,6 @@ class Executor(concurrent.futures.Executor):
             return self._fail(sandbox, error, keep)
         finally:
             self._give_back(core, shelf, sandbox, watch)
-
-    def _take(self, core: Core, shelf: Shelf, options: _Options, watch: Watch | None) -> Sandbox:
-        """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
-        pool = core.pool
-        program = shelf.program
-        before = time.monotonic_ns()
-        try:
-            sandbox = pool.acquire(shelf, options.tenant, watch)
-        except (WasmrunError, Stopped) as error:
-            self._count(error)
-            raise _as_raised(error) from None
-        waited = time.monotonic_ns() - before
-        if sandbox is None:
-            try:
-                sandbox = Sandbox(program)
-            except BaseException:
-                pool.forfeit(shelf)
-                raise
-        sandbox.waited_ns = waited
-        sandbox.tenant = options.tenant
-        sandbox.request_id = options.request_id
-        return sandbox
 
     def _encode(self, program: Program, sandbox: Sandbox, event: Any, options: _Options, timeout_ns: int) -> bytes:
         """The event as the guest gets it, with its context where the guest gets one."""
@@ -462,28 +445,32 @@ class Executor(concurrent.futures.Executor):
             state.room += needed
             state.depth -= 1
 
-    def _count(self, error: BaseException) -> None:
-        if isinstance(error, WasmrunError):
-            with self._lock:
-                self._failures[type(error).__name__] += 1
+    def _count(self, error: WasmrunError) -> None:
+        with self._lock:
+            self._failures[type(error).__name__] += 1
 
     def _fail(self, sandbox: Sandbox, error: WasmrunError | Stopped, keep: bool) -> Any:
-        """Count a failure and complete its record; raise it, unless it is to be part of a `Result`."""
-        if not isinstance(error, FunctionError):
-            self._count(error)
-            raise _as_raised(error)
+        """Count a failure and complete its record; the `Result` it is to be part of, else it is raised."""
+        if isinstance(error, Stopped):
+            raise _as_raised(error) from None
         host_failure = sandbox.host_failure
-        failed: WasmrunError = error
+        failed = error
         if host_failure is not None and isinstance(error, (GuestError, GuestExit, GuestTrap)):
             # The guest gave up because the host failed it: that is what the caller must see.
             failed = host_failure
         self._count(failed)
-        result = self._finish(sandbox, None, error, True)
-        if failed is not error:
+        try:
+            if isinstance(error, FunctionError):
+                is_kept = keep and failed is error
+                result = self._finish(sandbox, None, error, is_kept)
+                if is_kept:
+                    # The traceback would keep the event and the sandbox for as long as the result is kept.
+                    error.__traceback__ = None
+                    return result
             raise failed from failed.__cause__
-        if keep:
-            return result
-        raise error
+        finally:
+            # What is raised holds this frame, and may not be held by it.
+            del error, failed, host_failure
 
     def _finish(self, sandbox: Sandbox, value: Any, error: FunctionError | None, keep: bool) -> Any:
         """Make the report of an invocation that ran, and give it to whoever wants it."""
@@ -597,8 +584,12 @@ class Executor(concurrent.futures.Executor):
     def _new_id(self) -> str:
         return f"{self._id_prefix}{next(self._ids) & 0xFFFFFFFFFFFF:012x}"
 
-    def _work(self, future: Future[Any], function: Function, event: Any, options: _Options) -> None:
+    def _work(self, job: list[Any]) -> None:
         """What a worker thread does with one submitted event."""
+        # The job is emptied, and its future let go at the end: an error in that future holds this frame
+        # by its traceback, and the one below, which holds the job. A cycle would keep the event alive.
+        future, function, event, options = job
+        job.clear()
         if not future.set_running_or_notify_cancel():
             return
         state = self._state
@@ -610,7 +601,6 @@ class Executor(concurrent.futures.Executor):
             error = raised
         state.watch = None
         future.settle(value, error)
-        # The error's traceback holds this frame, and with it all that the frame holds.
         del future, error
 
 
@@ -639,11 +629,9 @@ def _report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Re
     )
 
 
-def _as_raised(error: WasmrunError | Stopped) -> BaseException:
-    """What the caller of an invocation sees that did not come to an end of its own."""
-    if not isinstance(error, Stopped):
-        return error
-    return KeyboardInterrupt() if error.reason == "interrupted" else concurrent.futures.CancelledError()
+def _as_raised(stopped: Stopped) -> BaseException:
+    """What the caller of an invocation sees that was ended on somebody's behalf."""
+    return KeyboardInterrupt() if stopped.reason == "interrupted" else concurrent.futures.CancelledError()
 
 
 def _fuel_is_exact(error: FunctionError) -> bool:
@@ -656,6 +644,24 @@ def _fuel_is_exact(error: FunctionError) -> bool:
 def _shelf(core: Core, function: Function) -> Shelf:
     _check_function(function)
     return core.shelf(function)
+
+
+def _take(core: Core, shelf: Shelf, options: _Options, watch: Watch | None) -> Sandbox:
+    """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
+    pool = core.pool
+    before = time.monotonic_ns()
+    sandbox = pool.acquire(shelf, options.tenant, watch)
+    waited = time.monotonic_ns() - before
+    if sandbox is None:
+        try:
+            sandbox = Sandbox(shelf.program)
+        except BaseException:
+            pool.forfeit(shelf)
+            raise
+    sandbox.waited_ns = waited
+    sandbox.tenant = options.tenant
+    sandbox.request_id = options.request_id
+    return sandbox
 
 
 def _check_function(function: object) -> None:
@@ -672,8 +678,9 @@ def _pass_on(watch: Watch, is_main: bool) -> None:
         watch.see(watch.current)
 
 
-def _pass_on_cancel(future: Future[Any], inner: concurrent.futures.Future[None]) -> None:
-    if inner.cancelled() and future.cancel():
+def _pass_on_cancel(pending: weakref.ref[Future[Any]], inner: concurrent.futures.Future[None]) -> None:
+    future = pending()
+    if inner.cancelled() and future is not None and future.cancel():
         future.set_running_or_notify_cancel()
 
 

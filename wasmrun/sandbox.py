@@ -65,7 +65,8 @@ class Sandbox(Instance):
             self.timeout_name = "init_timeout"
             self.arm(program.fuel, program.init_timeout_ns)
         try:
-            if program.uses_wasi and not abi.wasi_at_event:
+            # A start function may call WASI, and in a store that has none that ends the process.
+            if program.uses_wasi and (program.has_start or not abi.wasi_at_event):
                 function = program.function
                 wasi.configure(
                     self, program.streams, args=(function.label, *function.args), env=function.env, dirs=function.dirs

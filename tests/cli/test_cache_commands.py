@@ -67,9 +67,7 @@ def test_compile_takes_a_module_that_could_not_run(run: Run, cache: Path, save: 
 
 
 @pytest.mark.parametrize("option", [(), ("--json",)], ids=["text", "json"])
-def test_compile_of_what_is_no_module_is_an_error(
-    option: tuple[str, ...], run: Run, cache: Path, save: Save
-) -> None:
+def test_compile_of_what_is_no_module_is_an_error(option: tuple[str, ...], run: Run, cache: Path, save: Save) -> None:
     """And nothing is kept of it."""
     done = run("compile", save("(module (func (export 7)))"), *option)
     assert (done.status, done.output) == (3, b"")
@@ -77,7 +75,9 @@ def test_compile_of_what_is_no_module_is_an_error(
     assert not list(cache.glob("*.cwasm"))
 
 
-@pytest.mark.parametrize("command", [("compile", programs.ECHO), ("cache", "list"), ("cache", "clear")], ids=lambda c: c[-1])
+@pytest.mark.parametrize(
+    "command", [("compile", programs.ECHO), ("cache", "list"), ("cache", "clear")], ids=lambda c: c[-1]
+)
 def test_a_cache_that_cannot_be_used_is_an_error_where_it_is_what_was_asked_for(
     command: tuple[object, ...], run: Run, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -99,7 +99,10 @@ def test_run_checks_the_event_of_a_command(form: str, run: Run, save: Save) -> N
     """A program would see the text as it stands; what is not JSON never gets there."""
     done = run("run", save(programs.CAT), "--event", "{", *([form] if form == "--json" else []))
     assert done.status == 2
-    assert (done.json["error"]["class"] if form == "--json" else done.err[:22]) in ("InvalidEvent", "wasmrun: InvalidEvent:")
+    assert (done.json["error"]["class"] if form == "--json" else done.err[:22]) in (
+        "InvalidEvent",
+        "wasmrun: InvalidEvent:",
+    )
 
 
 # The answer
@@ -303,6 +306,17 @@ def test_run_names_a_file_that_is_missing(run: Run) -> None:
 def test_run_takes_the_text_format_whatever_the_file_is_called(run: Run, save: Save) -> None:
     """A module is known by what it holds."""
     assert run("run", save(programs.ADD, "add.wasm"), "--event", "[1, 2]").out == "3\n"
+
+
+def test_run_takes_a_file_whatever_its_name_looks_like(
+    run: Run, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MODULE is always a file, never the text of a module."""
+    monkeypatch.chdir(tmp_path)
+    save(programs.ADD, "(1).wat")
+    done = run("run", "(1).wat", "--event", "[1, 2]", "--json").json
+    assert (done["value"], done["report"]["function"]) == (3, "(1)")
+    assert run("run", programs.ADD, "--event", "[1, 2]").status == 3
 
 
 # The report

@@ -237,9 +237,18 @@ def test_an_allocator_that_fails_while_the_host_replies_ends_the_guest(guest: Ca
     assert type(error) is wasmrun.TimedOut
     error = fail(failing("(loop $l (br $l)) (i32.const 0)"), imports=imports, fuel=100_000)
     assert type(error) is wasmrun.OutOfFuel
-    # The allocator calls the host, which calls the allocator, which calls the host …
-    error = fail(failing(f"(drop {CALL}) (i32.const 2048)"), imports=imports, timeout="2s")
-    assert isinstance(error, (wasmrun.GuestTrap, wasmrun.OutOfFuel, wasmrun.TimedOut))
+
+
+@pytest.mark.parametrize("stack", ["128KiB", "1MiB"])
+def test_an_allocator_that_calls_the_host_for_ever_is_a_trap(
+    stack: str, guest: Callable[..., str], fail: Fail
+) -> None:
+    """A guest may not use up the interpreter's recursion limit, near which its deadline would go unnoticed."""
+    calls: list[object] = []
+    error = fail(guest(alloc=f"(drop {CALL}) (i32.const 2048)"), imports={"app.call": calls.append}, stack=stack)
+    assert (type(error), error.kind) == (wasmrun.GuestTrap, "host call")
+    assert "wasmrun_alloc called the host, which called wasmrun_alloc" in error.message
+    assert len(calls) < 20
 
 
 @pytest.mark.parametrize(

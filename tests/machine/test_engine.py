@@ -43,7 +43,7 @@ def test_engine_without_address_space_is_an_error_that_names_the_setting() -> No
         "    except wasmrun.HostError as error: print(error)\n"
     )
     few, many = said.splitlines()
-    assert few.startswith("no address space for 8 sandboxes (33.5 GiB)")
+    assert few.startswith("no address space for 8 sandboxes (37.6 GiB)")
     assert many.startswith("no address space for 1000 sandboxes (")
     assert many.endswith("lower max_sandboxes, or raise the limit on virtual memory (ulimit -v)")
 

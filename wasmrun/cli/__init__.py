@@ -35,6 +35,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"wasmrun.cli.{cmd_name}_command").command
+        command.short_help = _COMMANDS[cmd_name]  # what shells show beside the name
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's

@@ -31,7 +31,6 @@ from wasmrun.executor import Executor, Loaded
 from wasmrun.function import Function
 from wasmrun.units import format_duration
 
-
 _NO_TERMINAL = 1_000
 """Columns where there is no terminal that has some."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -11,7 +12,6 @@ from wasmrun.errors import InvalidFunction, outcome, printable
 from wasmrun.executor import Executor
 from wasmrun.machine.inspection import Inspection
 from wasmrun.units import format_size
-
 
 _NAME_COLUMNS = 40
 """Columns for names; longer ones push their own type to the right."""
@@ -39,21 +39,29 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
 
 
 def _show(found: Inspection) -> None:
-    if found.problem is None:
-        click.echo(f"ABI       {found.abi}: {found.reason}")
-        click.echo(f"entry     {printable(found.entry or '')}{' (raw)' if found.is_raw else ''}")
-    else:
-        click.echo(f"ABI       {found.abi or 'unknown'}{': ' + found.reason if found.reason else ''}")
-        click.echo(f"problem   {found.problem}")
-    maximum = "no maximum" if found.memory_maximum_bytes is None else f"at most {format_size(found.memory_maximum_bytes)}"
-    click.echo(f"memory    {format_size(found.memory_bytes)}, {maximum}")
-    click.echo(f"code      {format_size(found.module_bytes)}, {found.functions} function{'' if found.functions == 1 else 's'}, {format_size(found.artifact_bytes)} compiled")
-    start = "runs a start function" if found.has_start else "no start function"
-    click.echo(f"start     {start}{', uses WASI preview 1' if found.uses_wasi else ''}")
-    click.echo(f"needs     {', '.join(found.needs) or 'no grants'}")
+    for title, fact in _facts(found):
+        click.echo(f"{title:9} {fact}")
     for title, items in (("imports", found.imports), ("exports", found.exports)):
         click.echo(f"{title:9} {len(items) or 'none'}")
         shown = [(printable(name, 80), type_) for name, type_ in items]
         width = min(max((len(name) for name, _ in shown), default=0), _NAME_COLUMNS)
         for name, type_ in shown:
             click.echo(f"  {name:{width}}  {type_}")
+
+
+def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
+    yield "ABI", f"{found.abi or 'unknown'}{': ' + found.reason if found.reason else ''}"
+    if found.problem is None:
+        yield "entry", f"{printable(found.entry or '')}{' (raw)' if found.is_raw else ''}"
+    else:
+        yield "problem", found.problem
+    most = found.memory_maximum_bytes
+    yield (
+        "memory",
+        f"{format_size(found.memory_bytes)}, {'no maximum' if most is None else f'at most {format_size(most)}'}",
+    )
+    functions = f"{found.functions} function{'' if found.functions == 1 else 's'}"
+    yield "code", f"{format_size(found.module_bytes)}, {functions}, {format_size(found.artifact_bytes)} compiled"
+    start = "runs a start function" if found.has_start else "no start function"
+    yield "start", f"{start}{', uses WASI preview 1' if found.uses_wasi else ''}"
+    yield "needs", ", ".join(found.needs) or "no grants"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FIRST = ("entry", "abi", "raw", "memory", "timeout", "fuel", "env", "dirs")
-_FLAGS = {"dirs": "--dir"}
+_FLAGS = {"dirs": "--dir", "args": "ARGS", "module": "MODULE"}
 _REPEATED = ("env", "dirs")
 _NOT_HERE = ("imports",)
 
@@ -65,7 +65,10 @@ def function_options(command: Command) -> Command:
     """Add the options that describe a function: its limits, its grants, its entry."""
     for name, setting in reversed(_settings()):
         flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
-        options: dict[str, Any] = {"help": setting.help + _default(name, setting), "envvar": "WASMRUN_" + flag[2:].upper().replace("-", "_")}
+        options: dict[str, Any] = {
+            "help": setting.help + _default(name, setting),
+            "envvar": "WASMRUN_" + flag[2:].upper().replace("-", "_"),
+        }
         if setting.default is False:
             options |= {"is_flag": True, "default": None}
         elif name == "abi":
@@ -93,6 +96,7 @@ json_option = click.option(
 cache_option = click.option(
     "--cache-dir",
     type=click.Path(file_okay=False),
+    metavar="DIR",
     envvar="WASMRUN_CACHE_DIR",
     help="Directory of compiled modules.  [default: wasmrun in the user's cache directory]",
 )
@@ -101,8 +105,10 @@ cache_option = click.option(
 def make_function(module: str, settings: dict[str, Any], **more: Any) -> Function:
     """The function that the command line describes. Raises `click.UsageError` for a setting that cannot be."""
     given = {name: value for name, value in settings.items() if value is not None and value != ()}
+    # A file may be called "(1).wasm", which would be taken for a module's text.
+    path = os.path.join(".", module) if module.lstrip().startswith(("(", ";;")) else module
     try:
-        return Function(os.fspath(module), **given, **more)
+        return Function(path, **given, **more)
     except InvalidFunction as error:
         name, _, reason = error.message.partition(": ")
         raise click.UsageError(f"{_FLAGS.get(name, '--' + name.replace('_', '-'))}: {reason}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ _MAP_NORESERVE = 0x4000  # Linux's value; the mmap module has no name for it
 
 def probe_address_space(slots: int) -> None:
     """Raise `HostError` where a pool of *slots* sandboxes has no room: the engine would abort the process."""
-    wanted = slots * _SLOT_BYTES + 1024 * MIB
+    wanted = (slots + 1) * _SLOT_BYTES + 1024 * MIB
     try:
         mmap.mmap(-1, wanted, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, prot=0).close()
     except (OSError, ValueError, OverflowError) as error:
@@ -55,7 +56,7 @@ class Engine:
         config = new_config(settings)
         pooling = capi.pooling_new()
         for name in ("total_core_instances", "total_memories", "total_tables"):
-            capi.pooling_number(pooling, name, slots)
+            capi.pooling_number(pooling, name, slots + 1)
         for name in ("total_component_instances", "total_stacks", "total_gc_heaps"):
             capi.pooling_number(pooling, name, 1)
         capi.pooling_number(pooling, "max_unused_warm_slots", slots)
@@ -69,6 +70,8 @@ class Engine:
         if not self.pointer:
             raise HostError("wasmtime refused its engine's settings")
         self.ticker = Ticker(self.pointer)
+        self.spare = threading.Lock()
+        """Whoever holds it may have one instance without a record, beyond the slots."""
         self._pid = os.getpid()
         self.live: dict[int, Instance] = {}
         self._array = (ctypes.c_uint64 * (slots * record_words))()

@@ -53,12 +53,12 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
     stopped = _stopped(instance)
     if stopped is not None:
         return stopped
-    if preparing and "(os error " in text:
+    if frames or not preparing:
+        return GuestTrap(f"a host call failed: {printable(text)}", kind="host call", frames=frames)
+    if "(os error " in text:
         # The engine's own words: nothing of the guest has run yet, nor has it a say in them.
         return HostError(f"the system has no room for another sandbox: {printable(text)}; lower max_sandboxes")
-    if preparing:
-        return InvalidFunction(f"the module cannot be instantiated: {printable(text)}")
-    return GuestTrap(f"a host call failed: {printable(text)}", kind="host call", frames=frames)
+    return InvalidFunction(f"the module cannot be instantiated: {printable(text)}")
 
 
 def _from_trap(instance: Instance, trap: int) -> BaseException:

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 
 from wasmrun.errors import GuestTrap, HostError, InvalidFunction, printable
-from wasmrun.machine import capi
+from wasmrun.machine import capi, messages
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.instance import ALLOC, VALUES, Instance
 from wasmrun.machine.module import ExternType
@@ -24,6 +24,9 @@ from wasmrun.machine.module import ExternType
 CALL_FUEL = 1_000
 """Fuel that a call of the host costs; each byte that it carries costs 1 more."""
 
+# Replies on their way at once. Each is some Python frames; a guest that could use up the interpreter's
+# recursion limit would have its look at the deadline fail, which counts as leave to go on.
+_MOST_REPLIES = 8
 _MASK32 = 0xFFFFFFFF
 
 Body = Callable[[Instance, Any], int | None]
@@ -173,26 +176,34 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
     def body(instance: Instance, words: Any) -> int:
         request = _read(instance, words[0], words[2], f"wasmrun.{name}")
         try:
-            value = msgpack.unpackb(request)
-        except Exception as error:
-            return _answer(instance, [1, {"type": "InvalidArgument", "message": f"not MessagePack: {error}"}])
+            value = messages.decode(request)
+        except ValueError as error:
+            message = f"not MessagePack that can be read: {error}"
+            return _answer(instance, [1, {"type": "InvalidArgument", "message": message}])
         # Only in here may a signal handler raise: all around is what would lose the exception.
         instance.is_hosting = True
         try:
             answer = msgpack.packb([0, function(value)])
         except Exception as error:
-            failed = HostError(f"the host function {name!r} failed: {type(error).__name__}: {error}")
+            kind, text = type(error).__name__, _text(error)
+            failed = HostError(f"the host function {printable(name)!r} failed: {kind}: {printable(text)}")
             failed.__cause__ = error
             instance.host_failure = failed
-            answer = msgpack.packb(
-                # A path in a message may hold what UTF-8 can't write.
-                [1, {"type": type(error).__name__, "message": str(error).encode(errors="replace").decode()}]
-            )
+            answer = msgpack.packb([1, {"type": kind, "message": text}])
         finally:
             instance.is_hosting = False
         return _put(instance, answer)
 
     return body
+
+
+def _text(error: Exception) -> str:
+    """What *error* says, as text that UTF-8 can write; a substitute where it cannot say it."""
+    try:
+        # A path in a message may hold what UTF-8 can't write.
+        return str(error).encode(errors="replace").decode()
+    except Exception as failed:
+        return f"(its text cannot be had: {type(failed).__name__})"
 
 
 def _answer(instance: Instance, value: object) -> int:
@@ -203,9 +214,15 @@ def _put(instance: Instance, data: bytes) -> int:
     """Place *data* in the guest's memory by its own allocator; 0 where it has none to give."""
     if not instance.charge(len(data)):
         raise _NoFuel
+    if instance.replies >= _MOST_REPLIES:
+        raise GuestTrap("wasmrun_alloc called the host, which called wasmrun_alloc, and so on", kind="host call")
     at = instance.record + VALUES
     instance.words[at] = len(data)
-    instance.call(ALLOC, 1)
+    instance.replies += 1
+    try:
+        instance.call(ALLOC, 1)
+    finally:
+        instance.replies -= 1
     pointer = instance.words[at] & _MASK32
     if not pointer:
         return 0

@@ -66,6 +66,7 @@ class Instance:
         "output",
         "program",
         "record",
+        "replies",
         "stop",
         "store",
         "timeout_name",
@@ -91,7 +92,7 @@ class Instance:
         self.is_hosting = False
         self.logbook: LogBook | None = None
         self.output: Output | None = None
-        self.fuel_given = 0
+        self.fuel_given = self.replies = 0
         self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
         self.store: int = capi.store_new(engine.pointer, None, None)
@@ -223,4 +224,5 @@ class Instance:
             self.engine.live.pop(self.context, None)
             capi.store_delete(store)
             self.engine.give_record(self.record)
-            self.output = None
+            # The tracebacks of the errors hold this object.
+            self.output = self.fault = self.host_failure = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
@@ -81,13 +82,13 @@ class Program:
         memory = module.exports.get("memory")
         self.has_memory = memory is not None and memory.kind == "memory"
         self.memory_bytes = memory.minimum * PAGE if self.has_memory and memory is not None else 0
-        self.runs_at_start = self.has_start or bool(self.abi.start_up)
         # memory bytes, table elements, instances, tables, memories
         self.store_limits = (function.memory, function.table_elements, 1, 1, 1)
         self._linker = Linker(engine)
         self.pre = 0
         try:
             self._link(offered)
+            self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
         except BaseException:
             self.close()
             raise
@@ -99,6 +100,24 @@ class Program:
             if key in offered:
                 self._linker.define(*key, *offered[key])
         self.pre = self._linker.link(self.module.pointer)
+
+    def _runs_code_to_instantiate(self) -> bool:
+        """Whether the engine compiled segments or initial values to code, which it does as it sees fit.
+
+        Tried in a store without fuel and without time, in which no code gets past its first instruction.
+        """
+        out = (ctypes.c_uint64 * 3)()  # an instance, and a trap
+        at = ctypes.addressof(out)
+        with self.engine.spare:
+            store = capi.store_new(self.engine.pointer, None, None)
+            capi.store_limiter(store, *self.store_limits)
+            error = capi.instantiate_quick(self.pre, capi.store_context(store), at, at + 16)
+            if error:
+                capi.error_delete(error)
+            if out[2]:
+                capi.trap_delete(out[2])
+            capi.store_delete(store)
+        return bool(error or out[2])
 
     def close(self) -> None:
         """Free the linked program and its module. Harmless when repeated."""

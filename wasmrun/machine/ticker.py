@@ -3,6 +3,11 @@
 A Python thread that ticks stands still whenever other code keeps the GIL, and deadlines with it.
 Here the kernel's timer calls ``wasmtime_engine_increment_epoch`` itself: the notify function of a
 SIGEV_THREAD timer takes one pointer, and so does that function.
+
+Each tick runs on a thread of its own, which a busy machine may start long after the timer has gone, and
+with it the engine. So the pointer that a tick gets is not the engine's. That one points to a single
+pointer, to what holds the epoch; a tick gets a copy of it which is never freed, and which leads nowhere
+once the engine is to go.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ TICK_NS = 10_000_000
 _CLOCK_MONOTONIC = 1
 _SIGEV_THREAD = 2
 _SETTLE_SECONDS = 0.02
+_NOWHERE_BYTES = 4096  # the epoch is 1,240 bytes into what the engine points to
 
 
 class _SigEvent(ctypes.Structure):
@@ -50,6 +56,30 @@ class _Timer:
         self.delete.argtypes = (ctypes.c_void_p,)
 
 
+def _for_ever(size: int) -> int:
+    """The address of *size* zero bytes that are never freed."""
+    calloc = ctypes.PyDLL(None).calloc
+    calloc.restype, calloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t, ctypes.c_size_t)
+    address = calloc(1, size)
+    if not address:
+        raise MemoryError
+    return int(address)
+
+
+_NOWHERE = _for_ever(_NOWHERE_BYTES)
+"""What ticks count in whose engine is gone. Nobody reads it."""
+
+
+def check_layout() -> None:
+    """Raise `HostError` unless a tick adds 1 to a number in what its pointer's pointer leads to, and does nothing else."""
+    epoch = ctypes.create_string_buffer(_NOWHERE_BYTES)
+    engine = ctypes.c_void_p(ctypes.addressof(epoch))
+    capi.increment_epoch(ctypes.addressof(engine))
+    numbers = memoryview(epoch).cast("B").cast("Q")
+    if engine.value != ctypes.addressof(epoch) or sum(numbers) != 1:
+        raise HostError("the engine keeps its epoch elsewhere than in the version of wasmtime that this one is written for")
+
+
 class Ticker:
     """Ticks of one engine, from `start` to `stop`. The caller keeps the two from running at once."""
 
@@ -59,8 +89,12 @@ class Ticker:
         self._pid = os.getpid()
         self._handle: int | None = None
         self._was_started = False
+        check_layout()
+        self.target = _for_ever(8)
+        """What ticks get: the address of a copy of the engine's one pointer."""
+        ctypes.c_uint64.from_address(self.target).value = ctypes.c_uint64.from_address(engine).value
         function = ctypes.cast(capi.quick.wasmtime_engine_increment_epoch, ctypes.c_void_p).value
-        event = _SigEvent(engine, 0, _SIGEV_THREAD, function, None)
+        event = _SigEvent(self.target, 0, _SIGEV_THREAD, function, None)
         handle = ctypes.c_void_p()
         if self._timer.create(_CLOCK_MONOTONIC, ctypes.addressof(event), ctypes.addressof(handle)) != 0:
             code = ctypes.get_errno()
@@ -87,14 +121,15 @@ class Ticker:
             raise HostError(f"the timer for deadlines cannot be set: {os.strerror(ctypes.get_errno())}")
 
     def close(self, *, settle: bool = True) -> None:
-        """Delete the timer. With *settle*, also wait until no tick can still be on its way.
+        """Delete the timer. With *settle*, the engine may be deleted afterwards, whatever tick is still on its way.
 
-        Each tick runs on a thread of its own, which may have been started just before the timer went;
-        an engine that is deleted under it is a crash. In a forked child there is no timer to delete.
+        In a forked child there is no timer to delete.
         """
         handle, self._handle, self.is_running = self._handle, None, False
         if handle is None or os.getpid() != self._pid:
             return
         self._timer.delete(handle)
         if settle and self._was_started:
+            ctypes.c_uint64.from_address(self.target).value = _NOWHERE
+            # For a tick that has read the pointer and not yet used it, which is one instruction later.
             time.sleep(_SETTLE_SECONDS)

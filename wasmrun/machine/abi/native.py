@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgpack
@@ -16,7 +15,7 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
-from wasmrun.machine import capi
+from wasmrun.machine import capi, messages
 from wasmrun.machine.abi.base import HANDLER, Given
 from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
 from wasmrun.machine.failures import failure
@@ -34,19 +33,6 @@ _SIGNATURES = {
     "_initialize": ((), ()),
 }
 _MASK32 = 0xFFFFFFFF
-# A timestamp is an extension of type 255 with 4, 8 or 12 bytes: what its header ends with, in any of its forms.
-_TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
-
-
-class _Extension(ValueError):
-    pass
-
-
-def _refuse_extension(code: int, _data: bytes) -> Any:
-    raise _Extension(f"extension type {code}")
-
-
-_unpack = functools.partial(msgpack.unpackb, ext_hook=_refuse_extension)
 
 
 class Native:
@@ -59,6 +45,11 @@ class Native:
     def __init__(self, function: Function, module: Module) -> None:
         self.entry = _choose_entry(function, module.exports)
         self.is_raw = self.entry.endswith("_raw")
+        if function.raw and not self.is_raw:
+            raise InvalidFunction(
+                f"raw=True (--raw) passes bytes as they stand, but {printable(self.entry)} takes the envelope; "
+                "name an entry that ends in '_raw'"
+            )
         self.needs_context = not self.is_raw
         self._entry_name = self.entry.encode()
         for name, (params, results) in _SIGNATURES.items():
@@ -193,19 +184,13 @@ class Native:
         if self.is_raw:
             return answer
         try:
-            envelope = _unpack(answer)
-        except Exception as error:
+            envelope = messages.decode(answer)
+        except ValueError as error:
             if not answer:
                 raise InvalidAnswer("the function answered nothing; an answer is MessagePack [0, value] or [1, error]") from None
-            raise InvalidAnswer(f"the answer is not MessagePack that can be read: {_reason(error)}") from None
+            raise InvalidAnswer(f"the answer is not MessagePack that can be read: {error}") from None
         if type(envelope) is not list or len(envelope) != 2 or type(envelope[0]) is not int or envelope[0] not in (0, 1):
             raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
-        # What msgpack accepts and an answer may not have: byte strings as keys, and timestamps.
-        if (
-            (b"\xc4" in answer or b"\xc5" in answer or b"\xc6" in answer)
-            or (b"\xff" in answer and any(mark in answer for mark in _TIMESTAMPS))
-        ):  # fmt: skip
-            _refuse_strange(envelope)
         if envelope[0] == 0:
             return envelope[1]
         raise _reported(envelope[1])
@@ -248,28 +233,6 @@ def _names(names: list[str]) -> str:
 
 def _signature(params: tuple[str, ...], results: tuple[str, ...]) -> str:
     return f"({', '.join(params)}) -> {results[0] if results else '()'}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, msgpack.StackError):
-        return "it is nested too deep"
-    text = printable(str(error), 120)
-    return text if isinstance(error, _Extension) else f"{type(error).__name__}: {text}"
-
-
-def _refuse_strange(value: list[Any]) -> None:
-    pending: list[Any] = [value]
-    while pending:
-        item = pending.pop()
-        if type(item) is dict:
-            if bytes in set(map(type, item)):
-                raise InvalidAnswer("the answer is not MessagePack that can be read: the key of a map is no string")
-            item = item.values()
-        kinds = set(map(type, item))
-        if msgpack.Timestamp in kinds:
-            raise InvalidAnswer("the answer is not MessagePack that can be read: extension type -1")
-        if list in kinds or dict in kinds:
-            pending += [inner for inner in item if type(inner) in (list, dict)]
 
 
 def _reported(error: Any) -> Exception:

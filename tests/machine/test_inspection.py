@@ -1,0 +1,80 @@
+"""Inspection tells what a module is and wants, and why it could not run, without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import wasmrun
+from wasmrun import Function, Inspection
+
+Wat = Callable[..., str]
+LOG = '(import "wasmrun" "log" (func $log (param i32 i32 i32)))'
+HOST = '(import "wasmrun" "db.get" (func $host (param i32 i32) (result i64)))'
+WASI = '(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))'
+
+
+@pytest.fixture
+def inspect(executor: wasmrun.Executor) -> Callable[..., Inspection]:
+    """What there is to know of a module."""
+    return lambda source, **settings: executor.inspect(Function(source, **settings))
+
+
+def test_inspection_of_a_function_that_can_run(inspect: Callable[..., Inspection], wat: Wat) -> None:
+    """Its ABI and why, its entry, its sizes, and every import and export with its type."""
+    found = inspect(wat(imports=LOG, memory="2 16"))
+    assert (found.abi, found.reason, found.entry, found.is_raw) == ("native", "it exports wasmrun_alloc", "wasmrun_handle", False)
+    assert (found.problem, found.needs, found.uses_wasi, found.has_start) == (None, (), False, False)
+    assert (found.functions, found.memory_bytes, found.memory_maximum_bytes) == (4, 2 * 65536, 16 * 65536)
+    assert found.imports == (("wasmrun.log", "(i32, i32, i32) -> ()"),)
+    assert found.exports == (
+        ("memory", "memory of 2 pages, at most 16"),
+        ("wasmrun_alloc", "(i32) -> i32"),
+        ("wasmrun_handle", "(i32, i32) -> i64"),
+    )
+    assert 100 < found.module_bytes < found.artifact_bytes
+
+
+def test_inspection_says_what_would_have_to_be_granted(inspect: Callable[..., Inspection], wat: Wat) -> None:
+    """Host functions and strange imports; not WASI, the log, or `abort`, which every function has."""
+    source = wat(imports=LOG + HOST + WASI + '(import "env" "abort" (func (param i32 i32 i32 i32))) (import "env" "puts" (func))')
+    found = inspect(source)
+    assert found.needs == ("wasmrun.db.get", "env.puts")
+    assert found.problem is not None
+    assert "imports what it is not granted: wasmrun.db.get, env.puts" in found.problem
+    assert (found.uses_wasi, found.abi, found.entry) == (True, "native", None)
+
+
+def test_inspection_of_a_grant_that_was_given_has_no_problem(inspect: Callable[..., Inspection], wat: Wat) -> None:
+    """The function's own settings count."""
+    found = inspect(wat(imports=HOST), imports={"db.get": print})
+    assert (found.problem, found.needs) == (None, ("wasmrun.db.get",))
+
+
+def test_inspection_of_a_module_that_fits_no_abi_says_why(inspect: Callable[..., Inspection]) -> None:
+    """What it has is listed all the same."""
+    found = inspect('(module (func $s) (start $s) (global (export "g") i32 (i32.const 0)))')
+    assert (found.abi, found.entry, found.has_start) == ("plain", None, True)
+    assert found.problem == "no entry is named; functions of numbers are none: name one with --entry"
+    assert found.exports == (("g", "global"),)
+    assert (found.memory_bytes, found.memory_maximum_bytes) == (0, None)
+
+
+def test_inspection_of_a_plug_in_for_another_host_has_no_abi(inspect: Callable[..., Inspection]) -> None:
+    """And says whose it is."""
+    found = inspect('(module (import "extism:host/env" "input_length" (func (result i64))))')
+    assert found.abi is None
+    assert found.problem is not None
+    assert "an Extism plug-in" in found.problem
+
+
+def test_inspection_of_a_module_that_is_none_is_an_error(inspect: Callable[..., Inspection]) -> None:
+    """There is nothing to tell about it."""
+    with pytest.raises(wasmrun.InvalidFunction, match="not WebAssembly"):
+        inspect(b"\x7fELF")
+
+
+def test_inspection_runs_nothing(inspect: Callable[..., Inspection]) -> None:
+    """Neither the start function nor anything else."""
+    assert inspect('(module (func $s (unreachable)) (start $s) (func (export "f")))').problem is None
