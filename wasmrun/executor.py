@@ -505,11 +505,11 @@ class Executor(concurrent.futures.Executor):
 
     def _give_back(self, core: Core, shelf: Shelf, sandbox: Sandbox, watch: Watch | None) -> None:
         """Return the sandbox to the pool, and let the keeper know."""
-        reusable = False
+        # Only one that the event never reached, or one of a function that wants it, may serve again.
+        reusable = sandbox.is_ready and not sandbox.has_failed and sandbox.stop is None
         try:
-            # Only one that the event never reached, or one of a function that wants it, may serve again.
-            reusable = sandbox.is_ready and not sandbox.has_failed and sandbox.stop is None
             if reusable and sandbox.run_ns:
+                reusable = False  # until it is cleaned up: that runs the guest, and whatever it calls
                 reusable = shelf.by_tenant and shelf.program.abi.can_reuse and sandbox.clean_up()
         finally:
             if watch is not None and not watch.lose():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kit import Gate
 
 import wasmrun
 
@@ -41,6 +42,12 @@ def make(cache_dir: Path) -> Iterator[Callable[..., wasmrun.Executor]]:
 def own(make: Callable[..., wasmrun.Executor]) -> wasmrun.Executor:
     """An executor that only this test uses."""
     return make(threads=4)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """A host function that guests wait in."""
+    return Gate()
 
 
 def _environment(cache_dir: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ NATIVE = """
   (data (i32.const 16) "hello")
   (func (export "wasmrun_alloc") (param $size i32) (result i32)
     (local $at i32)
+    ;; Begins again where a reused instance has had all of it.
+    (if (i32.gt_u (global.get $next) (i32.const 100000)) (then (global.set $next (i32.const 4096))))
     ;; Room for an envelope before it: [0, …] is two bytes.
     (local.set $at (i32.add (global.get $next) (i32.const 8)))
     (global.set $next (i32.and (i32.add (i32.add (local.get $at) (local.get $size)) (i32.const 15)) (i32.const -16)))
@@ -24,7 +27,7 @@ NATIVE = """
   (func $pack (param $at i32) (param $size i32) (result i64)
     (i64.or (i64.shl (i64.extend_i32_u (local.get $at)) (i64.const 32)) (i64.extend_i32_u (local.get $size))))
 """
-"""Memory, an allocator that never frees, and $pack."""
+"""Memory, an allocator that is good for one event at a time, and $pack."""
 
 PURE = f"""(module
   (import "wasmrun" "log" (func $log (param i32 i32 i32)))
@@ -126,6 +129,23 @@ def pure(entry: str = "echo_raw", **settings: Any) -> wasmrun.Function:
 def asking(call: Callable[[Any], Any], entry: str = "ask_raw", **settings: Any) -> wasmrun.Function:
     """The function *entry* of `HOST` with *call* as its host function."""
     return wasmrun.Function(HOST, entry=entry, imports={"call": call}, **{"warm": 0, **settings})
+
+
+class Gate:
+    """A host function that guests wait in: how many are there, and a way to let all of them go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    def __call__(self, _: object) -> None:
+        self.entered.release()
+        assert self.opened.wait(20)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until *count* more guests are in it."""
+        for _ in range(count):
+            assert self.entered.acquire(timeout=20)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import kit
 import msgpack
 import pytest
-from kit import eventually
+from kit import Gate, eventually
 
 import wasmrun
 
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
 
 Make = Any
 Run = Any
-
-
-class Gate:
-    """A host function that guests wait in."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Semaphore(0)
-        self.opened = threading.Event()
-
-    def __call__(self, _: object) -> None:
-        self.entered.release()
-        assert self.opened.wait(20)
-
-    def wait_for(self, count: int) -> None:
-        for _ in range(count):
-            assert self.entered.acquire(timeout=20)
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
 
 
 def raw(number: int) -> bytes:

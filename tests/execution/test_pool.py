@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
-from kit import eventually
+from kit import Gate, eventually
 
 import wasmrun
 from wasmrun import keeper
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Make = Any
-
-
-class Gate:
-    """A host function that guests wait in: how many are there, and a way to let all of them go on."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Semaphore(0)
-        self.opened = threading.Event()
-
-    def __call__(self, _: object) -> None:
-        self.entered.release()
-        assert self.opened.wait(20)
-
-    def wait_for(self, count: int) -> None:
-        for _ in range(count):
-            assert self.entered.acquire(timeout=20)
-
-
-@pytest.fixture
-def gate() -> Gate:
-    return Gate()
 
 
 def count(answer: bytes) -> int:

@@ -93,7 +93,7 @@ class Ticker:
         self.target = _for_ever(8)
         """What ticks get: the address of a copy of the engine's one pointer."""
         ctypes.c_uint64.from_address(self.target).value = ctypes.c_uint64.from_address(engine).value
-        function = ctypes.cast(capi.quick.wasmtime_engine_increment_epoch, ctypes.c_void_p).value
+        function = ctypes.cast(capi.increment_epoch, ctypes.c_void_p).value
         event = _SigEvent(self.target, 0, _SIGEV_THREAD, function, None)
         handle = ctypes.c_void_p()
         if self._timer.create(_CLOCK_MONOTONIC, ctypes.addressof(event), ctypes.addressof(handle)) != 0:
