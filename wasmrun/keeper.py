@@ -37,6 +37,8 @@ class Keeper:
         self._engines = engines
         self._thread: threading.Thread | None = None
         self._bell = threading.Event()
+        # Not the thread's `join`: one that Ctrl-C interrupts takes the thread for ended ever after.
+        self._ended = threading.Event()
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -58,13 +60,17 @@ class Keeper:
         with self._lock:
             self._is_closed = True
             self._bell.set()
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(patience)
-        return not thread.is_alive()
+            if self._thread is None:
+                return True
+        return self._ended.wait(patience)
 
     def _keep(self) -> None:
+        try:
+            self._go_round()
+        finally:
+            self._ended.set()
+
+    def _go_round(self) -> None:
         pool = self._pool
         handed = -1
         active_until = 0.0

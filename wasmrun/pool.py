@@ -233,6 +233,8 @@ class Pool:
         self._shelves: dict[int, Shelf] = {}
         self._noted: list[Shelf] = []
         self._spent: deque[Sandbox] = deque()
+        # Being prepared ahead of their events.
+        self._preparing: set[Sandbox] = set()
         # Being destroyed: no longer in `_spent`, and still alive.
         self._going = 0
         self._live = 0
@@ -501,32 +503,40 @@ class Pool:
                 self.in_flight += 1
                 # What is counted here keeps `remove` from freeing the program meanwhile.
                 shelf.filling += 1
-            sandbox = prepared = None
+            sandbox, is_prepared = None, False
             try:
                 if not shelf.program.engine.ticker.is_running:
                     self.start_clock(shelf.program.engine)
                 sandbox = Sandbox(shelf.program)
+                self._begin(sandbox)
                 if watch is not None:
                     watch.see(sandbox)
                 sandbox.prepare()
-                if watch is None or watch.lose():
-                    prepared = sandbox
+                is_prepared = watch is None or watch.lose()
             except (WasmrunError, OSError) as error:
                 _log.warning("a sandbox of %s cannot be prepared: %s", shelf.function.label, error)
             except Stopped:
                 pass  # whoever had it stopped knows
             finally:
-                if sandbox is not None and prepared is None:
+                if sandbox is not None and not is_prepared:
                     sandbox.delete()
-                self._shelve(shelf, prepared)
-            if prepared is None:
+                self._shelve(shelf, sandbox, is_prepared=is_prepared)
+            if not is_prepared:
                 return
 
-    def _shelve(self, shelf: Shelf, sandbox: Sandbox | None) -> None:
+    def _begin(self, sandbox: Sandbox) -> None:
+        with self.lock:
+            self._preparing.add(sandbox)
+            if self._is_closed:
+                sandbox.stop = "cancelled"
+
+    def _shelve(self, shelf: Shelf, sandbox: Sandbox | None, *, is_prepared: bool) -> None:
         with self.lock:
             self.in_flight -= 1
             shelf.filling -= 1
-            if sandbox is None:
+            if sandbox is not None:
+                self._preparing.discard(sandbox)
+            if sandbox is None or not is_prepared:
                 self._live -= 1
                 shelf.refill_failures += 1
                 shelf.backoff = min(max(shelf.backoff * 2, _FIRST_BACKOFF), _LONGEST_BACKOFF)
@@ -596,6 +606,9 @@ class Pool:
         """Hand out nothing more, and prepare nothing more. Who waits for a sandbox is told."""
         with self.lock:
             self._is_closed = True
+            # No event wants them any more, and a start-up may take long.
+            for sandbox in self._preparing:
+                sandbox.stop = sandbox.stop or "cancelled"
             self._changed.notify_all()
 
     def close(self, patience: float | None) -> bool:

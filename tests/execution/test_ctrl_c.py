@@ -50,7 +50,7 @@ MOMENTS = {
     "a guest's start-up": """
         executor.invoke(wasmrun.Function(INIT_LOOPS, entry="echo_raw", init_timeout=20, warm=0), b"")""",
     "prewarming": """
-        executor.prewarm(wasmrun.Function(INIT_LOOPS, entry="echo_raw", init_timeout=20, warm=2))""",
+        executor.prewarm(wasmrun.Function(INIT_LOOPS, entry="echo_raw", init_timeout=2, warm=2))""",
     "the freeing of an answer": """
         executor.invoke(wasmrun.Function(FREE_LOOPS, entry="echo_raw", timeout=20, warm=0, reuse=True), b"x")""",
     "a host function that sleeps": """
@@ -80,7 +80,7 @@ MOMENTS = {
         gate = Gate()
         held = [executor.submit(asking(gate), b"\\xc0") for _ in range(3)]
         gate.wait_for(3)
-        threading.Timer(3, gate.opened.set).start()
+        threading.Timer(2, gate.opened.set).start()
         executor.invoke(pure(), b"")""",
     "the program's on_report": """
         executor._on_report = lambda _: time.sleep(20)
@@ -195,14 +195,18 @@ import threading
 executor = wasmrun.Executor()
 executor.invoke(pure(), b"")
 answers = []
-thread = threading.Thread(target=lambda: answers.append(executor.run(pure("loop_raw", timeout=1), b"").report.status))
+answered = threading.Event()
+def go():
+    answers.append(executor.run(pure("loop_raw", timeout=1), b"").report.status)
+    answered.set()
+thread = threading.Thread(target=go)
 thread.start()
 try:
     print("ready", flush=True)
-    thread.join()
+    answered.wait()
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-thread.join()
+answered.wait()
 print(answers[0])
 executor.shutdown()
 """)

@@ -586,6 +586,17 @@ def test_use_after_shutdown_is_an_error(own: wasmrun.Executor) -> None:
         assert executor.stats().pool.live == 0
 
 
+def test_shutdown_stops_what_is_being_prepared(make: Make) -> None:
+    """A start-up that loops ahead of its event is nobody's: the executor does not wait for its allowance."""
+    executor = make()
+    executor.load(wasmrun.Function(kit.INIT_LOOPS, entry="echo_raw", init_timeout=20, warm=2))
+    eventually(lambda: executor.stats().pool.in_flight == 1)
+    started = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - started < 5
+    assert executor.stats().pool.live == 0
+
+
 def test_waiting_for_a_sandbox_ends_with_the_executor(make: Make, gate: Gate) -> None:
     """With a RuntimeError: no sandbox will come."""
     executor = make(max_sandboxes=1, wait=60, threads=1)

@@ -49,7 +49,9 @@ def test_an_answer_outside_the_memory_is_invalid(
     """A pointer out of range, a length past the end, both near 2**31 and 2**32: refused before anything is read."""
     error = fail(wat(packed(pointer, length), entry=entry, memory="1 1"), b"")
     assert type(error) is wasmrun.InvalidAnswer
-    assert f"answered {length & 0xFFFFFFFF} bytes at {pointer & 0xFFFFFFFF}, which are not in its memory" in error.message
+    assert (
+        f"answered {length & 0xFFFFFFFF} bytes at {pointer & 0xFFFFFFFF}, which are not in its memory" in error.message
+    )
     assert error.report.result_bytes == 0
 
 
@@ -100,6 +102,7 @@ def test_an_answer_may_end_where_the_memory_ends(executor: wasmrun.Executor, wat
 
 def test_a_memory_of_no_pages_has_no_room(executor: wasmrun.Executor, wat: Callable[..., str], fail: Fail) -> None:
     """A guest that starts without memory can grow one; until then every answer is out of range."""
+
     def empty(handler: str, alloc: str) -> str:
         return wat(handler, memory="0", data=b"", alloc=alloc)
 
@@ -108,7 +111,10 @@ def test_a_memory_of_no_pages_has_no_room(executor: wasmrun.Executor, wat: Calla
     assert type(fail(guest)) is wasmrun.OutOfMemory
     raw = guest.replace("wasmrun_handle", "wasmrun_handle_raw")
     assert type(fail(raw, b"")) is wasmrun.InvalidAnswer
-    grown = empty(packed(16, 3), "(drop (memory.grow (i32.const 1))) (i32.store16 (i32.const 16) (i32.const 0x0092)) (i32.const 99)")
+    grown = empty(
+        packed(16, 3),
+        "(drop (memory.grow (i32.const 1))) (i32.store16 (i32.const 16) (i32.const 0x0092)) (i32.const 99)",
+    )
     result = executor.run(wasmrun.Function(grown.replace('(data (i32.const 16) "")', ""), warm=0), None)
     assert (result.value, result.report.memory_bytes) == (0, PAGE)
 
@@ -166,7 +172,7 @@ ENVELOPE = "the answer is not MessagePack [0, value] or [1, error]"
     ],
 )  # fmt: skip
 def test_an_answer_that_is_no_envelope_is_invalid(answer: bytes, reason: str, decoded: Callable[[bytes], Any]) -> None:
-    """Broken MessagePack, extension types, timestamps, keys that are not strings, and other shapes: each says what it is."""
+    """Broken MessagePack, extension types, timestamps, keys that are no strings, other shapes: each says what it is."""
     error = decoded(answer)
     assert type(error) is wasmrun.InvalidAnswer
     assert reason in error.message
@@ -174,8 +180,8 @@ def test_an_answer_that_is_no_envelope_is_invalid(answer: bytes, reason: str, de
 
 
 @pytest.mark.parametrize("value", [
-    None, True, False, 0, -1, 2**64 - 1, -(2**63), 1.5, math.inf, "", "ü\x1b\n", b"", b"\xd6\xff", "\u00ff" * 300, [], {}, [[[]]],
-    {"": None}, {"\xd7\xff": [b"\xc7\x0c\xff"]},
+    None, True, False, 0, -1, 2**64 - 1, -(2**63), 1.5, math.inf, "", "ü\x1b\n", b"", b"\xd6\xff", "\u00ff" * 300,
+    [], {}, [[[]]], {"": None}, {"\xd7\xff": [b"\xc7\x0c\xff"]},
 ])  # fmt: skip
 def test_an_answer_of_any_value_is_that_value(value: object, decoded: Callable[[bytes], Any]) -> None:
     """What looks like an extension type inside of strings and bytes is none."""
@@ -193,7 +199,9 @@ def test_an_error_that_the_guest_reports_keeps_its_words(decoded: Callable[[byte
     assert (type(error), error.type) == (wasmrun.OutOfMemory, "OutOfMemory")
 
 
-def test_an_answer_over_its_limit_is_not_copied(wat: Callable[..., str], fail: Fail, executor: wasmrun.Executor) -> None:
+def test_an_answer_over_its_limit_is_not_copied(
+    wat: Callable[..., str], fail: Fail, executor: wasmrun.Executor
+) -> None:
     """An answer of exactly `result_bytes` passes; one byte more is `ResultTooLarge`, however much more it is."""
     answer = msgpack.packb([0, bytes(1000)])
     at = len(answer)

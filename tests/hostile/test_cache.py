@@ -66,9 +66,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", list(CHANGES))
-def test_an_artifact_that_was_changed_is_compiled_again(
-    change: str, directory: Path, wat: Callable[..., str]
-) -> None:
+def test_an_artifact_that_was_changed_is_compiled_again(change: str, directory: Path, wat: Callable[..., str]) -> None:
     """Whatever happened to the files: the answer is right, and the cache is whole again for the next process."""
     CHANGES[change](artifact(directory))
     assert answer(directory, wat()) is True
@@ -107,9 +105,7 @@ def test_an_artifact_does_not_serve_under_another_name(tmp_path: Path, wat: Call
     assert answer(tmp_path, two) == 2
 
 
-def test_an_artifact_that_is_changed_after_its_check_is_checked_again(
-    directory: Path, wat: Callable[..., str]
-) -> None:
+def test_an_artifact_that_is_changed_after_its_check_is_checked_again(directory: Path, wat: Callable[..., str]) -> None:
     """One check counts for one file as it is: a change under a running executor is noticed at the next load."""
     function = wasmrun.Function(wat(), warm=0)
     with wasmrun.Executor(cache_dir=directory, max_sandboxes=2) as executor:
@@ -160,14 +156,16 @@ def read_only(path: Path) -> Path:
         lambda path: in_the_way(path) / "below",
         lambda path: path.with_name("x" * 300),
         lambda _path: "/proc/wasmrun",
-        pytest.param(of_somebody_else, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")),
+        pytest.param(
+            of_somebody_else, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+        ),
         pytest.param(read_only, marks=pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")),
     ],
 )
 def test_a_cache_directory_that_cannot_be_used_is_done_without(
     make: Callable[[Path], Path], tmp_path: Path, wat: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file in the way, a directory of others, one that cannot be made: one warning says why and what to do, and all works."""
+    """A file in the way, a directory of others, one that cannot be made: one warning says what to do, and all works."""
     directory = make(tmp_path / "cache")
     with wasmrun.Executor(cache_dir=directory, max_sandboxes=4) as executor:
         for answer in (1, 2):

@@ -41,7 +41,7 @@ def test_an_event_that_messagepack_cannot_hold_is_refused(
     event: object, executor: wasmrun.Executor, wat: Callable[..., str]
 ) -> None:
     """What has no form in MessagePack, or is nested 10,000 deep, is an `InvalidEvent`, which is a `ValueError` too."""
-    with pytest.raises(wasmrun.InvalidEvent, match="the event cannot be encoded as MessagePack: ."):
+    with pytest.raises(wasmrun.InvalidEvent, match=r"the event cannot be encoded as MessagePack: ."):
         executor.invoke(wasmrun.Function(wat(), warm=0), event)
     with pytest.raises(ValueError, match="context"):
         executor.invoke(wasmrun.Function(wat(), warm=0), None, client_context=event)
@@ -54,7 +54,7 @@ def test_an_event_that_messagepack_cannot_hold_is_refused(
 )
 def test_an_event_that_json_cannot_hold_is_refused(event: object, executor: wasmrun.Executor) -> None:
     """What JSON has no form for never reaches a command."""
-    with pytest.raises(wasmrun.InvalidEvent, match="the event cannot be written as JSON: ."):
+    with pytest.raises(wasmrun.InvalidEvent, match=r"the event cannot be written as JSON: ."):
         executor.invoke(wasmrun.Function(COMMAND, warm=0), event)
 
 
@@ -66,7 +66,7 @@ def test_an_event_that_json_cannot_hold_is_refused(event: object, executor: wasm
 )  # fmt: skip
 def test_an_event_that_is_not_the_numbers_wanted_is_refused(event: object, executor: wasmrun.Executor) -> None:
     """Too few numbers, too many, or none that fit: the message says what the function takes."""
-    with pytest.raises(wasmrun.InvalidEvent, match="i32|i64|number") as caught:
+    with pytest.raises(wasmrun.InvalidEvent, match=r"i32|i64|number") as caught:
         executor.invoke(wasmrun.Function(ADD, warm=0), event)
     assert len(caught.value.message) < 300
 
@@ -89,7 +89,7 @@ def test_an_event_of_its_limit_passes_and_one_byte_more_is_too_large(
     """`event_bytes` counts the encoded event: exactly the limit passes, and what is over it never reaches the guest."""
     raw = wasmrun.Function(wat(entry="wasmrun_handle_raw"), event_bytes=1000, warm=0)
     assert executor.invoke(raw, bytes(1000)) == b"\x92\x00\xc3"
-    with pytest.raises(wasmrun.PayloadTooLarge, match="the event has 1001 B, more than .* 1000 B.*`event_bytes`"):
+    with pytest.raises(wasmrun.PayloadTooLarge, match=r"the event has 1001 B, more than .* 1000 B.*`event_bytes`"):
         executor.invoke(raw, bytes(1001))
     with pytest.raises(wasmrun.PayloadTooLarge):
         executor.run(wasmrun.Function(wat(), event_bytes=1000, warm=0), "x" * 1001)
@@ -119,8 +119,9 @@ def test_an_event_that_was_refused_leaves_a_reused_sandbox_alone(
     """The answer before it is freed once, not once more for an event that never came."""
     guest = wat(
         "(i32.store8 (i32.const 8) (global.get $frees)) (call $pack (i32.const 8) (i32.const 1))",
-        more="(global $frees (mut i32) (i32.const 0))"
-        '(func (export "wasmrun_free") (param i32 i32) (global.set $frees (i32.add (global.get $frees) (i32.const 1))))',
+        more="""(global $frees (mut i32) (i32.const 0))
+          (func (export "wasmrun_free") (param i32 i32)
+            (global.set $frees (i32.add (global.get $frees) (i32.const 1))))""",
         entry="wasmrun_handle_raw",
     )
     function = wasmrun.Function(guest, warm=0, reuse=True)

@@ -7,13 +7,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import msgpack
 import pytest
 
 import wasmrun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Fail, Refusal
@@ -66,8 +65,11 @@ def test_a_host_function_that_raises_is_an_error_value_for_the_guest(
     def call(_request: object) -> object:
         raise LookupError("no such user")
 
-    function = wasmrun.Function(guest(reported("(call $pack (i32.const 24) (i32.const 3))"), data=REQUEST + b"\x92\0\x05"),
-                                imports={"app.call": call}, warm=0)
+    function = wasmrun.Function(
+        guest(reported("(call $pack (i32.const 24) (i32.const 3))"), data=REQUEST + b"\x92\0\x05"),
+        imports={"app.call": call},
+        warm=0,
+    )
     result = executor.run(function, None)
     assert (result.value, result.error, result.report.status) == (5, None, "success")
 
@@ -88,8 +90,12 @@ def test_a_host_function_that_raises_is_the_callers_error_where_the_guest_gives_
         raise raised
 
     more = '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))'
-    function = wasmrun.Function(guest(handler).replace("(memory", f"{more} (memory", 1), imports={"app.call": call}, warm=0)
-    with pytest.raises(wasmrun.HostError, match=r"the host function 'app\.call' failed: LookupError: no such user") as caught:
+    function = wasmrun.Function(
+        guest(handler).replace("(memory", f"{more} (memory", 1), imports={"app.call": call}, warm=0
+    )
+    with pytest.raises(
+        wasmrun.HostError, match=r"the host function 'app\.call' failed: LookupError: no such user"
+    ) as caught:
         if way == "submit":
             executor.submit(function, None).result()
         else:
@@ -154,7 +160,7 @@ def test_a_host_function_that_ends_the_program_ends_the_guest_first(
 def test_a_host_function_that_fails_while_an_answer_is_freed_loses_nothing(
     raised: type[BaseException], cache_dir: Path, guest: Callable[..., str]
 ) -> None:
-    """A `wasmrun_free` whose host call ends badly: the answer stands or the exception passes, and the place is free again."""
+    """A `wasmrun_free` whose host call ends badly: the answer stands or the exception passes, and the place is free."""
     calls = []
 
     def call(_request: object) -> object:
@@ -200,7 +206,10 @@ def test_a_reply_that_the_guest_has_no_memory_for_is_0(executor: wasmrun.Executo
     """A reply larger than the guest's memory: its allocator refuses, and the guest gets 0 instead."""
     handler = f"(i32.store8 (i32.const 26) (i64.eqz {CALL})) (call $pack (i32.const 24) (i32.const 3))"
     function = wasmrun.Function(
-        guest(handler, data=REQUEST + b"\x92\0\x05"), imports={"app.call": lambda _: bytes(20 << 20)}, memory="1MiB", warm=0
+        guest(handler, data=REQUEST + b"\x92\0\x05"),
+        imports={"app.call": lambda _: bytes(20 << 20)},
+        memory="1MiB",
+        warm=0,
     )
     assert executor.invoke(function, None) == 1
 
@@ -240,9 +249,7 @@ def test_an_allocator_that_fails_while_the_host_replies_ends_the_guest(guest: Ca
 
 
 @pytest.mark.parametrize("stack", ["128KiB", "1MiB"])
-def test_an_allocator_that_calls_the_host_for_ever_is_a_trap(
-    stack: str, guest: Callable[..., str], fail: Fail
-) -> None:
+def test_an_allocator_that_calls_the_host_for_ever_is_a_trap(stack: str, guest: Callable[..., str], fail: Fail) -> None:
     """A guest may not use up the interpreter's recursion limit, near which its deadline would go unnoticed."""
     calls: list[object] = []
     error = fail(guest(alloc=f"(drop {CALL}) (i32.const 2048)"), imports={"app.call": calls.append}, stack=stack)
@@ -251,15 +258,16 @@ def test_an_allocator_that_calls_the_host_for_ever_is_a_trap(
     assert len(calls) < 20
 
 
-@pytest.mark.parametrize(
-    ("pointer", "length"), [(65530, 100), (-1, 1), (0x80000000, 1), (0, -1), (-1, -1)]
-)
+@pytest.mark.parametrize(("pointer", "length"), [(65530, 100), (-1, 1), (0x80000000, 1), (0, -1), (-1, -1)])
 def test_a_request_outside_the_memory_is_a_trap(
     pointer: int, length: int, guest: Callable[..., str], fail: Fail
 ) -> None:
     """The host function is not called, and nothing is read."""
     called: list[object] = []
-    error = fail(guest(f"(call $call (i32.const {pointer}) (i32.const {length}))", memory="1 1"), imports={"app.call": called.append})
+    error = fail(
+        guest(f"(call $call (i32.const {pointer}) (i32.const {length}))", memory="1 1"),
+        imports={"app.call": called.append},
+    )
     assert (type(error), error.kind) == (wasmrun.GuestTrap, "memory out of bounds")
     assert called == []
 
@@ -288,7 +296,7 @@ def test_a_request_that_is_no_messagepack_is_an_error_value(
 def test_a_request_is_only_what_an_answer_may_be(
     request_: bytes, executor: wasmrun.Executor, guest: Callable[..., str]
 ) -> None:
-    """Extension types, timestamps and keys that are no strings do not reach a host function that expects plain values."""
+    """Extension types, timestamps and keys that are no strings do not reach a host function: it gets plain values."""
     called: list[object] = []
     function = wasmrun.Function(
         guest(f"(call $call (i32.const 16) (i32.const {len(request_)}))", data=request_),
@@ -309,7 +317,9 @@ def test_a_host_function_that_hangs_ends_with_the_deadline_when_it_returns(
     assert 0.1 <= error.report.duration < 1
 
 
-def test_a_host_function_may_run_a_function(executor: wasmrun.Executor, guest: Callable[..., str], wat: Callable[..., str]) -> None:
+def test_a_host_function_may_run_a_function(
+    executor: wasmrun.Executor, guest: Callable[..., str], wat: Callable[..., str]
+) -> None:
     """Calling back into the executor works, for another function and for one with host functions itself."""
     inner = wasmrun.Function(wat(data=b"\x92\0\x2a"), warm=0)
     middle = wasmrun.Function(guest(), imports={"app.call": lambda _: executor.invoke(inner, None) + 1}, warm=0)
@@ -334,7 +344,7 @@ def test_a_function_that_fails_inside_a_host_function_is_an_error_value(
 def test_functions_that_nest_without_end_get_a_clear_error(
     stack: str, where: str, executor: wasmrun.Executor, guest: Callable[..., str]
 ) -> None:
-    """A function that runs itself by a host function uses up its thread's stack: an error before it is gone, not a crash."""
+    """A function that runs itself by a host function uses up its thread's stack: an error comes before a crash."""
     deepest = 0
     depth = 0
     failures: list[wasmrun.HostError] = []
@@ -357,7 +367,11 @@ def test_functions_that_nest_without_end_get_a_clear_error(
       (if (result i64) (i32.eqz (local.get 0)) (then (call $call (i32.const 16) (i32.const 8)))
         (else (i64.add (call $use (i32.sub (local.get 0) (i32.const 1))) (i64.const 0)))))"""
     function = wasmrun.Function(
-        guest("(call $use (i32.const 1500))", more=use_stack), imports={"app.call": call}, stack=stack, warm=0, timeout="20s"
+        guest("(call $use (i32.const 1500))", more=use_stack),
+        imports={"app.call": call},
+        stack=stack,
+        warm=0,
+        timeout="20s",
     )
     if where == "this thread":
         with pytest.raises(wasmrun.HostError):
@@ -430,7 +444,7 @@ def test_a_grant_needs_what_it_works_with(wat: Callable[..., str], refusal: Refu
 
 
 def test_a_start_function_may_call_the_host(executor: wasmrun.Executor, guest: Callable[..., str]) -> None:
-    """Host calls work while the guest starts, when nothing is known of its exports yet; what they raise is told likewise."""
+    """Host calls work while the guest starts, when nothing is known of its exports yet."""
     for more in (f"(func $s (drop {CALL})) (start $s)", f'(func (export "wasmrun_init") (drop {CALL}))'):
         seen: list[object] = []
         function = wasmrun.Function(guest(more=more), imports={"app.call": seen.append}, warm=0)
@@ -444,7 +458,10 @@ def test_a_start_function_fails_with_its_host_function(executor: wasmrun.Executo
     def call(_request: object) -> object:
         raise LookupError("not yet")
 
-    for more in (f"(func $s (drop {CALL}) unreachable) (start $s)", f'(func (export "wasmrun_init") (drop {CALL}) unreachable)'):
+    for more in (
+        f"(func $s (drop {CALL}) unreachable) (start $s)",
+        f'(func (export "wasmrun_init") (drop {CALL}) unreachable)',
+    ):
         function = wasmrun.Function(guest(more=more), imports={"app.call": call}, warm=0)
         with pytest.raises(wasmrun.HostError, match="not yet"):
             executor.invoke(function, None)

@@ -69,13 +69,19 @@ def test_an_event_finds_nothing_of_the_one_before(
 
 def test_an_event_finds_nothing_of_another_functions(alone: wasmrun.Executor, wat: Callable[..., str]) -> None:
     """A guest that looks through all the memory it can get finds only zeros, where another one wrote all over."""
-    fill = wat("(drop (memory.grow (i32.const 15))) (memory.fill (i32.const 4096) (i32.const 0xaa) (i32.const 1044480)) (call $answer)")
-    look = wat("""(local $at i32) (drop (memory.grow (i32.const 15))) (local.set $at (i32.const 4096))
+    fill = wat(
+        "(drop (memory.grow (i32.const 15)))"
+        "(memory.fill (i32.const 4096) (i32.const 0xaa) (i32.const 1044480)) (call $answer)"
+    )
+    look = wat(
+        """(local $at i32) (drop (memory.grow (i32.const 15))) (local.set $at (i32.const 4096))
       (loop $next
         (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then (i32.store8 (i32.const 18) (i32.const 0xc2))))
         (local.set $at (i32.add (local.get $at) (i32.const 8)))
         (br_if $next (i32.lt_u (local.get $at) (i32.const 1048576))))
-      (call $answer)""", alloc="(i32.const 2048)")
+      (call $answer)""",
+        alloc="(i32.const 2048)",
+    )
     for _ in range(10):
         assert alone.invoke(wasmrun.Function(fill, warm=0), None) is True
         assert alone.invoke(wasmrun.Function(look, warm=0), None) is True
@@ -121,20 +127,23 @@ def test_reuse_keeps_what_an_event_left(alone: wasmrun.Executor, remember: Calla
         ("(call $pack (i32.const 16) (i32.const 3000))", wasmrun.ResultTooLarge),
         ("(call $pack (i32.const 16) (i32.const 1))", wasmrun.InvalidAnswer),
         ("(call $exit (i32.const 0)) (i64.const 0)", wasmrun.GuestExit),
-        ("(drop (call $poll (i32.const 9000) (i32.const 9100) (i32.const 1) (i32.const 9200))) (call $answer)", wasmrun.TimedOut),
-        ("(i32.store8 (i32.const 17) (i32.const 1)) (i32.store8 (i32.const 18) (i32.const 0x80)) (call $pack (i32.const 16) (i32.const 3))", wasmrun.GuestError),
+        ("(drop (call $sleep)) (call $answer)", wasmrun.TimedOut),
+        ("(i32.store (i32.const 16) (i32.const 0x800192)) (call $pack (i32.const 16) (i32.const 3))", wasmrun.GuestError),
     ],
 )  # fmt: skip
 def test_reuse_ends_with_a_failure(
     ending: str, error: type[Exception], alone: wasmrun.Executor, remember: Callable[..., str]
 ) -> None:
-    """After a trap, a timeout, a limit, a bad answer or an error that the guest reports, the next event has a new sandbox."""
-    # The first event answers, the second one fails.
+    """After a trap, a timeout, a limit, a bad answer or an error of the guest's own, the next event has a new sandbox."""
     imports = """
       (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
       (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"""
-    sleep = "(i64.store (i32.const 9024) (i64.const 100000000000)) (i64.store (i32.const 9000) (i64.const 7)) (i32.store (i32.const 9016) (i32.const 1))"
-    guest = remember(f"(if (i32.eq (global.get $mark) (i32.const 1)) (then (return (call $answer)))) {sleep} {ending}", imports=imports)
+    more = """(func $sleep (result i32)
+      (i32.store (i32.const 9116) (i32.const 1)) (i64.store (i32.const 9124) (i64.const 100000000000))
+      (call $poll (i32.const 9100) (i32.const 9200) (i32.const 1) (i32.const 9300)))"""
+    # The first event answers, the second one fails.
+    first = "(if (i32.eq (global.get $mark) (i32.const 1)) (then (return (call $answer))))"
+    guest = remember(first + ending, imports=imports, more=more)
     function = wasmrun.Function(guest, warm=0, reuse=True, timeout="200ms", fuel=1_000_000, result_bytes=1000)
     for _ in range(3):
         result = alone.run(function, None)
@@ -161,7 +170,13 @@ def test_reuse_is_never_shared_by_tenants(cache_dir: Path, remember: Callable[..
 
 
 @pytest.mark.parametrize(
-    "body", ["unreachable", "(loop $l (br $l))", "(call $exit (i32.const 0))", "(call $log (i32.const 2) (i32.const -1) (i32.const 9))"]
+    "body",
+    [
+        "unreachable",
+        "(loop $l (br $l))",
+        "(call $exit (i32.const 0))",
+        "(call $log (i32.const 2) (i32.const -1) (i32.const 9))",
+    ],
 )
 def test_a_free_that_fails_destroys_the_sandbox_and_not_the_answer(
     body: str, alone: wasmrun.Executor, remember: Callable[..., str]
@@ -176,7 +191,9 @@ def test_a_free_that_fails_destroys_the_sandbox_and_not_the_answer(
         assert (result.value, result.report.start, result.report.status) == (CLEAN, "cold", "success")
 
 
-def test_a_free_runs_on_what_is_left_of_the_events_budget(alone: wasmrun.Executor, remember: Callable[..., str]) -> None:
+def test_a_free_runs_on_what_is_left_of_the_events_budget(
+    alone: wasmrun.Executor, remember: Callable[..., str]
+) -> None:
     """A `wasmrun_free` that loops ends with the event's deadline, not with one of its own."""
     more = '(func (export "wasmrun_free") (param i32 i32) (loop $l (br $l)))'
     function = wasmrun.Function(remember(more=more), warm=0, reuse=True, fuel=None, timeout="100ms")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 PAGE = 65536
 ENDLESS = "(loop $l (br $l)) (i64.const 0)"
-RECURSION = '(func $r (param i64) (result i64) (i64.add (call $r (local.get 0)) (i64.const 1)))'
+RECURSION = "(func $r (param i64) (result i64) (i64.add (call $r (local.get 0)) (i64.const 1)))"
 SLEEP = """
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"""
 
@@ -59,7 +59,9 @@ def test_a_guest_that_grows_for_ever_ends_at_its_deadline_with_its_memory_bounde
     wat: Callable[..., str], fail: Fail
 ) -> None:
     """Refused growth costs a guest its time, not the host its memory."""
-    error = fail(wat("(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (i64.const 0)"), timeout="50ms", memory="2MiB")
+    error = fail(
+        wat("(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (i64.const 0)"), timeout="50ms", memory="2MiB"
+    )
     assert type(error) is wasmrun.TimedOut
     assert error.report.memory_bytes == 2 * MIB
 
@@ -192,7 +194,8 @@ def test_sleeping_on_addresses_outside_the_memory_is_a_trap(
 def test_polling_in_a_loop_ends_at_the_deadline(wat: Callable[..., str], fail: Fail) -> None:
     """Polls that return at once, and polls for nothing, do not keep a guest alive."""
     for count in (0, 1):
-        loop = f"(loop $l (drop (call $poll (i32.const 2048) (i32.const 2112) (i32.const {count}) (i32.const 2200))) (br $l))"
+        poll = f"(drop (call $poll (i32.const 2048) (i32.const 2112) (i32.const {count}) (i32.const 2200)))"
+        loop = f"(loop $l {poll} (br $l))"
         error = fail(wat(loop + "(i64.const 0)", imports=SLEEP), timeout="50ms", fuel=None)
         assert type(error) is wasmrun.TimedOut
 
@@ -233,10 +236,9 @@ def test_stack_of_a_larger_size_goes_deeper(executor: wasmrun.Executor) -> None:
     assert 3 < large / small < 5
 
 
-def test_table_elements_bound_growth_and_minimum(
-    executor: wasmrun.Executor, refusal: Refusal
-) -> None:
+def test_table_elements_bound_growth_and_minimum(executor: wasmrun.Executor, refusal: Refusal) -> None:
     """`table.grow` answers -1 past the limit; a table that starts above it is refused."""
+
     def guest(minimum: int) -> str:
         return f"""(module (table $t {minimum} funcref)
           (func (export "grow") (param i32) (result i32) (table.grow $t (ref.null func) (local.get 0))))"""
@@ -270,7 +272,9 @@ def test_init_timeout_ends_a_start_up_that_loops(how: str, wat: Callable[..., st
 
 def test_a_start_up_has_fuel_of_its_own(executor: wasmrun.Executor, wat: Callable[..., str]) -> None:
     """What preparing used is not taken from the event, nor reported as the event's."""
-    spin = "(local $n i32) (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if $l (i32.lt_u (local.get $n) (i32.const 1000))))"
+    spin = """(local $n i32)
+      (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $l (i32.lt_u (local.get $n) (i32.const 1000))))"""
     plain = executor.run(wasmrun.Function(wat(), warm=0), None).report.fuel_used
     function = wasmrun.Function(wat(more=f'(func (export "wasmrun_init") {spin})'), fuel=8_000, warm=0)
     result = executor.run(function, None)

@@ -115,7 +115,7 @@ def test_a_proposal_that_functions_do_not_need_is_refused(feature: str, refusal:
         ('"wasmrun_handle"', '"handel"', "the export 'wasmrun_handle' is missing"),
         ('"wasmrun_handle"', '"handel"', "it exports handel: name one with --entry"),
         ('(memory (export "memory")', "(memory", "the export 'memory' is missing"),
-        ('(memory (export "memory")', '(export "memory" (func $pack)) (memory', "the export 'memory' is not a memory but a function"),
+        ('(memory (export "memory")', '(export "memory" (func 0)) (memory', "'memory' is not a memory but a function"),
     ],
 )  # fmt: skip
 def test_a_missing_or_wrong_export_is_named(
@@ -131,7 +131,7 @@ def test_a_missing_or_wrong_export_is_named(
 def test_an_export_of_another_type_is_named_with_both(
     name: str, wat: Callable[..., str], refusal: Callable[..., str]
 ) -> None:
-    """An export with the wrong signature, or that is no function: the message has the name, what it must be, and what it is."""
+    """An export of a wrong signature, or that is no function: the message says what it must be, and what it is."""
     guest = wat().replace(f'(export "{name}")', "")
     message = refusal(guest[:-1] + f'(func (export "{name}") (param f64) (result f64) (local.get 0)))')
     assert f"the export '{name}' must be (" in message
@@ -149,7 +149,7 @@ def test_an_entry_that_is_missing_is_named_with_those_that_exist(
 
 
 def test_an_import_that_was_not_granted_is_named(wat: Callable[..., str], refusal: Callable[..., str]) -> None:
-    """What a module imports beyond its grants is named, with how to grant it, also where exports are missing as well."""
+    """What a module imports beyond its grants is named, with how to grant it, before any export that is missing."""
     imports = '(import "wasmrun" "db.get" (func (param i32 i32) (result i64))) (import "env" "system" (func))'
     message = refusal(f"(module {imports})")
     assert "imports what it is not granted: wasmrun.db.get, env.system" in message
@@ -229,7 +229,7 @@ def test_a_compile_bomb_is_given_up_by_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_compile_bomb_is_given_up_in_bounded_memory(tmp_path: Path) -> None:
-    """Code that takes more address space than the limit to compile: the message says so, and this process has not grown."""
+    """Code that takes more address space than its limit to compile: the message says so, and this process does not grow."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     limits = wasmrun.CompileLimits(cpu=20, address_space="256MiB")
     with (

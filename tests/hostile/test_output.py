@@ -57,7 +57,8 @@ def test_a_log_line_is_kept_raw_and_escaped_where_it_is_shown(
 
 @pytest.mark.parametrize(
     ("level", "name"),
-    [(0, "trace"), (1, "debug"), (2, "info"), (3, "warn"), (4, "error"), (5, "error"), (0x7FFFFFFF, "error"), (-1, "trace")],
+    [(0, "trace"), (1, "debug"), (2, "info"), (3, "warn"), (4, "error"),
+     (5, "error"), (0x7FFFFFFF, "error"), (-1, "trace")],
 )  # fmt: skip
 def test_a_log_level_that_does_not_exist_is_the_nearest_one(
     level: int, name: str, executor: wasmrun.Executor, wat: Callable[..., str]
@@ -181,7 +182,9 @@ def test_a_flood_of_output_ends_early_and_in_bounded_memory(fail: Fail) -> None:
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("vector", ["(i32.const -8) (i32.const 1)", "(i32.const 131068) (i32.const 1)", "(i32.const 0) (i32.const -1)"])
+@pytest.mark.parametrize(
+    "vector", ["(i32.const -8) (i32.const 1)", "(i32.const 131068) (i32.const 1)", "(i32.const 0) (i32.const -1)"]
+)
 def test_an_output_from_outside_the_memory_fails(vector: str, fail: Fail) -> None:
     """WASI checks addresses as our own imports do: an error of the guest, and no crash."""
     guest = writer(1, b"x").replace("(i32.const 0) (i32.const 1) (i32.const 8)", f"{vector} (i32.const 8)")

@@ -34,7 +34,9 @@ DATA = b"\x92\0\xc3" + b"\x92\1\x80" + b"\x92\1\x81\xa4type\xabOutOfMemory"
 def failing(error: type[wasmrun.FunctionError], wat: Callable[..., str], **settings: Any) -> wasmrun.Function:
     """A function that fails so at every event, after it has logged one byte."""
     handler, limits = FAILURES[error]
-    return wasmrun.Function(wat(LOG + handler, data=DATA, imports=WASI), name="failing", **{"warm": 0, **limits, **settings})
+    return wasmrun.Function(
+        wat(LOG + handler, data=DATA, imports=WASI), name="failing", **{"warm": 0, **limits, **settings}
+    )
 
 
 def test_failures_are_all_of_their_classes() -> None:

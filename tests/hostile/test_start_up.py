@@ -101,7 +101,7 @@ def test_a_start_up_that_loops_does_not_hold_up_other_functions(cache_dir: Path,
 
 
 def test_a_start_up_may_not_take_the_pools_thread_with_it(cache_dir: Path, wat: Callable[..., str]) -> None:
-    """Recursion in a start-up is a trap on the background thread too, in a program that gives its threads little stack."""
+    """Recursion in a start-up is a trap on the background thread too, in a program whose threads have little stack."""
     guest = wat(more="(func $r (call $r)) " + start_up("wasmrun_init", "(call $r)"))
     program = textwrap.dedent("""
         import sys, threading, time, wasmrun
@@ -127,7 +127,7 @@ def test_a_module_that_cannot_be_instantiated_is_refused_at_every_event(
     guest = '(module (memory (export "memory") 1) (data (i32.const 65535) "ab") (func (export "f")))'
     live = executor.stats().pool.live - executor.stats().pool.spent
     for _ in range(20):
-        with pytest.raises((wasmrun.InvalidFunction, wasmrun.GuestTrap), match="memory|bounds"):
+        with pytest.raises((wasmrun.InvalidFunction, wasmrun.GuestTrap), match=r"memory|bounds"):
             executor.invoke(wasmrun.Function(guest, warm=0), None)
     pool = executor.stats().pool
     assert pool.live - pool.spent <= live

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
         ("memory out of bounds", "(i64.store offset=0xffffffff (i32.const -1) (i64.const 0))", "(memory 1 1)"),
         ("memory out of bounds", "(memory.fill (i32.const 65530) (i32.const 0) (i32.const 7))", "(memory 1 1)"),
         ("memory out of bounds", "(memory.copy (i32.const 0) (i32.const -1) (i32.const 2))", "(memory 1 1)"),
-        ("memory out of bounds", "(memory.init $d (i32.const 0) (i32.const 2) (i32.const 2))", '(memory 1) (data $d "abc")'),
+        ("memory out of bounds", "(memory.init 0 (i32.const 0) (i32.const 2) (i32.const 2))", '(memory 1) (data "abc")'),
         ("table out of bounds", "(drop (table.get (i32.const 3)))", "(table 3 funcref)"),
         ("table out of bounds", "(table.fill (i32.const 2) (ref.null func) (i32.const 2))", "(table 3 funcref)"),
         ("table out of bounds", "(call_indirect (i32.const 3))", "(table 3 funcref)"),
         ("call of a null function", "(call_indirect (i32.const 1))", "(table 3 funcref)"),
-        ("indirect call of the wrong type", "(drop (call_indirect (result i32) (i32.const 0)))", "(table funcref (elem $f)) (func $f)"),
+        ("indirect call of the wrong type", "(drop (call_indirect (result i32) (i32.const 0)))",
+         "(table funcref (elem $f)) (func $f)"),
         ("integer overflow", "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", ""),
         ("integer overflow", "(drop (i32.trunc_f64_s (f64.const 1e10)))", ""),
         ("integer division by zero", "(drop (i32.div_u (i32.const 1) (i32.const 0)))", ""),
@@ -89,8 +90,11 @@ def test_a_name_does_not_choose_the_kind(fail: Fail) -> None:
 
 def test_a_trap_in_a_deep_stack_has_few_frames(fail: Fail) -> None:
     """A deep stack is shown from its inner end, and not all of it."""
-    error = fail("""(module (func $down (export "down") (param i32)
-      (if (i32.eqz (local.get 0)) (then unreachable)) (call $down (i32.sub (local.get 0) (i32.const 1)))))""", [1000])
+    error = fail(
+        """(module (func $down (export "down") (param i32)
+      (if (i32.eqz (local.get 0)) (then unreachable)) (call $down (i32.sub (local.get 0) (i32.const 1)))))""",
+        [1000],
+    )
     assert 10 <= len(error.frames) <= 32
 
 
@@ -114,7 +118,9 @@ def test_an_abort_of_assemblyscript_is_a_trap_with_its_words(wat: Callable[..., 
     data = len(text).to_bytes(4, "little") + text
 
     def guest(message: str, file: str) -> str:
-        return wat(f"(call $abort {message} {file} (i32.const 3) (i32.const 7)) (i64.const 0)", imports=abort, data=data)
+        return wat(
+            f"(call $abort {message} {file} (i32.const 3) (i32.const 7)) (i64.const 0)", imports=abort, data=data
+        )
 
     error = fail(guest("(i32.const 20)", "(i32.const 20)"))
     assert (type(error), error.kind) == (wasmrun.GuestTrap, "abort")

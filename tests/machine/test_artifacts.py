@@ -493,6 +493,14 @@ def test_secret_is_shared_by_those_who_come_first_together(directory: Path) -> N
     assert os.listdir(directory) == ["secret"]
 
 
+def test_secret_behind_a_link_to_nowhere_makes_the_cache_unusable(directory: Path) -> None:
+    """It is neither there nor can it be made."""
+    directory.mkdir(mode=0o700)
+    (directory / "secret").symlink_to(directory / "nowhere")
+    with pytest.raises(CacheUnusable, match="No such file"):
+        ArtifactCache(directory)
+
+
 def test_secret_that_cannot_be_read_makes_the_cache_unusable(directory: Path) -> None:
     """A directory in its place."""
     (directory / "secret").mkdir(parents=True)
@@ -529,6 +537,43 @@ def test_clear_removes_what_was_stored_and_nothing_else(directory: Path, compile
     assert sorted(os.listdir(directory)) == ["inner.tag", "letter.txt", "link.cwasm", "secret"]
     assert cache.open("a") is None
     assert cache.clear() == (0, 0)
+
+
+def test_clear_goes_on_where_a_file_is_gone_already(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removed it between the look and the removal: made so here, for the first file."""
+    cache = ArtifactCache(directory)
+    for key in "abc":
+        cache.store(key, "x", 60, FACTS, b"code")
+    unlink = os.unlink
+    removed: list[str] = []
+
+    def raced(path: str) -> None:
+        if not removed:
+            unlink(path)
+        removed.append(path)
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", raced)
+    count, _ = cache.clear()
+    assert len(removed) == 6
+    assert count in (2, 3)
+    assert os.listdir(directory) == ["secret"]
+
+
+def test_descriptor_of_an_artifact_that_cannot_be_taken_is_closed(
+    directory: Path, filled: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong on the way, nothing stays open."""
+
+    def broken(*arguments: object) -> bool:
+        raise OSError("the disk is on fire")
+
+    cache = ArtifactCache(directory)
+    monkeypatch.setattr(cache, "_matches", broken)
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="on fire"):
+        cache.open(filled[0].stem)
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_clear_by_two_at_once_counts_every_artifact_once(directory: Path, compiled: tuple[Facts, bytes]) -> None:

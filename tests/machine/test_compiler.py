@@ -303,3 +303,31 @@ def test_compiler_child_tells_its_facts_first() -> None:
     assert Facts(**json.loads(line)["facts"]).functions == 1
     assert len(artifact) > 1000
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("source", "is_text", "module_bytes", "message"),
+    [
+        (b"(module (func))", True, 1000, None),
+        (b"\0asm\1\0\0\0", False, 8, None),
+        (b"\0asm\1\0\0\0", True, 8, None),
+        (b"(module (func))", False, 1000, "not WebAssembly"),
+        (b"(module (func))", True, 9, "bytes as a binary; at most 9 are allowed"),
+        (b"(module", True, 1000, "not valid WAT"),
+        (b"\0asm\1\0\0\0\3\2\1\0", False, 1000, "not a valid module"),
+    ],
+)
+def test_compiler_child_does_its_work_in_one_function(
+    source: bytes, is_text: bool, module_bytes: int, message: str | None
+) -> None:
+    """The same in this process, where it can be watched: an artifact, or what is wrong."""
+    from wasmrun.machine import compile_child
+
+    job = {"is_text": is_text, "module_bytes": module_bytes, "stack": 512 * KIB, "is_metered": True}
+    if message is None:
+        facts, artifact = compile_child._compile(job, source)
+        assert Facts(**facts).module_bytes >= 8  # type: ignore[arg-type]  # what JSON holds
+        assert len(artifact) > 500
+    else:
+        with pytest.raises(ValueError, match=message):
+            compile_child._compile(job, source)

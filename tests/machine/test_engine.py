@@ -97,6 +97,13 @@ def test_engine_holds_as_many_instances_as_it_has_slots(program: Callable[..., P
         instance.delete()
 
 
+def test_engine_that_the_library_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no reason to, and aborts where it has one; all the same, nothing is done with an address of nothing."""
+    monkeypatch.setattr(capi, "engine_new", lambda config: None)
+    with pytest.raises(HostError, match="wasmtime refused its engine's settings"):
+        Engine(EngineSettings(128 * KIB, False), 1, RECORD_WORDS)
+
+
 def test_engine_closes_once_and_only_when_nothing_lives() -> None:
     """Closing again is harmless; at exit, and while a store lives, its memory is left alone."""
     for at_exit in (False, True):

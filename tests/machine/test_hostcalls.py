@@ -88,6 +88,35 @@ def test_host_function_whose_answer_cannot_be_encoded_is_an_error_value(ask: Cal
     assert error["type"] in ("TypeError", "OverflowError", "UnicodeEncodeError", "ValueError")
 
 
+class Silent(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_host_function_error_that_has_no_text_reaches_the_guest(ask: Callable[..., Result]) -> None:
+    """With a substitute for its message."""
+
+    def host(given: Any) -> Any:
+        raise Silent
+
+    status, error = reply(ask(host, b"\x01"))
+    assert (status, error["type"]) == (1, "Silent")
+    assert "RuntimeError" in error["message"]
+
+
+def test_host_function_whose_reply_is_allocated_by_calling_it_ends(wat: Wat, run: Run) -> None:
+    """An allocator that calls the host, whose reply is allocated, and so on: a trap, long before the stack is gone."""
+    source = wat(
+        PASS_ON, imports=HOST, entry="wasmrun_handle_raw",
+        alloc="(drop (call $host (i32.const 16) (i32.const 1))) (i32.const 1024)", data=b"\x01",
+    )  # fmt: skip
+    result = run(source, b"\x01", imports={"host": lambda given: given})
+    assert isinstance(result.error, GuestTrap)
+    assert "wasmrun_alloc called the host" in result.error.message
+
+
 def test_host_function_error_with_any_message_reaches_the_guest(ask: Callable[..., Result]) -> None:
     """Also one with half a character, as the names of files have."""
 

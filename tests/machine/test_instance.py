@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -21,7 +19,6 @@ from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.instance import ENTRY, VALUES, Instance, copy_in, copy_out
 from wasmrun.machine.program import Program
-from wasmrun.machine.threads import stack_bytes
 
 Live = Callable[..., AbstractContextManager[Instance]]
 MEMORY = '(module (memory (export "memory") 1 3) (func (export "grow") (result i32) (memory.grow (i32.const 1))))'
@@ -309,19 +306,62 @@ def test_linker_that_is_given_the_same_name_twice_says_so(engine: Engine) -> Non
     linker.close()
 
 
-def test_thread_knows_the_size_of_its_stack() -> None:
-    """Of the calling thread, whatever it was given: a guest that outgrows it would kill the process."""
-    program = """
-import threading
-from wasmrun.machine.threads import stack_bytes
-for size in (512 * 1024, 3 * 1024 * 1024):
-    threading.stack_size(size)
-    thread = threading.Thread(target=lambda: print(stack_bytes()))
-    thread.start()
-    thread.join()
-"""
-    # In a process of its own, since the C library gives stacks of threads that have ended to new ones.
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    small, large = map(int, done.stdout.split())
-    assert 512 * 1024 <= small < 600 * 1024
-    assert 3 * 1024 * 1024 <= large < 3200 * 1024
+def test_linker_that_cannot_offer_wasi_says_so(engine: Engine) -> None:
+    """An error of ours: here a name of WASI's is taken already."""
+    from wasmrun.machine import wasi
+    from wasmrun.machine.hostcalls import Linker
+
+    linker = Linker(engine)
+    linker.define(wasi.MODULE, "poll_oneoff", wasi.POLL, wasi.poll_oneoff)
+    with pytest.raises(HostError, match="WASI cannot be offered: .*poll_oneoff"):
+        linker.define_wasi()
+    linker.close()
+
+
+def test_host_call_from_a_store_that_nobody_knows_ends_the_guest(live: Live, engine: Engine) -> None:
+    """There is nobody whose log it could be: it ends, and nothing is called."""
+    source = """(module (import "wasmrun" "log" (func $log (param i32 i32 i32))) (memory (export "memory") 1)
+      (func (export "f") (call $log (i32.const 2) (i32.const 0) (i32.const 0)) (unreachable)))"""
+    with live(source, entry="f") as instance:
+        del engine.live[instance.context]
+        with pytest.raises(TimedOut):
+            instance.call(ENTRY, 0)
+        assert instance.logbook is None
+
+
+@pytest.mark.parametrize("function", ["wasi_argv", "wasi_env", "set_wasi"])
+def test_wasi_that_the_engine_refuses_to_set_up_is_our_failure(
+    live: Live, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """What it says is passed on. It takes everything that a function may hold, so its refusal is made up here."""
+    from wasmrun.machine import wasi
+
+    with live('(module (func (export "f")))') as instance:
+        answer = capi.error_new(b"made up") if function == "set_wasi" else False
+        real = getattr(capi, function)
+
+        def refuse(*arguments: Any) -> Any:
+            real(*arguments)
+            return answer
+
+        monkeypatch.setattr(capi, function, refuse)
+        with pytest.raises(HostError, match="made up|not text that WASI takes"):
+            wasi.configure(instance, instance.program.streams, args=("a",), env=(("A", "b"),), dirs=())
+
+
+def test_output_is_taken_by_the_instance_that_it_belongs_to(live: Live) -> None:
+    """The engine's own threads bring it here: to the answer of a command up to its limit, else to the log."""
+    from wasmrun.machine import wasi
+
+    text = (capi.c_uint8 * 5)(*b"hello")
+    at = capi.addressof(text)
+    with live('(module (func (export "f")))') as instance:
+        streams = instance.program.streams
+        assert streams.log(instance.context, at, 5) == streams.output(instance.context, at, 5) == 5
+        instance.output = wasi.Output(9)
+        assert streams.output(instance.context, at, 5) == 5
+        assert streams.output(instance.context, at, 5) < 0
+        assert streams.output(instance.context, at, 1) < 0
+        assert (bytes(instance.output.data), instance.output.is_over, instance.stop) == (b"hello", True, "output")
+        instance.log().flush()
+        assert [log.message for log in instance.log().entries] == ["hellohello"]

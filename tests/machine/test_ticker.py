@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from wasmrun.errors import HostError, OutOfFuel, TimedOut
 from wasmrun.limits import KIB
+from wasmrun.machine import capi, ticker
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.instance import ENTRY, RECORD_WORDS, Instance
@@ -44,17 +46,16 @@ def how_a_loop_ends(instance: Instance) -> type[Exception]:
 
 def test_ticker_ticks_from_start_to_stop_and_again(live: Live, engine: Engine) -> None:
     """Stopped, an epoch stands still: a loop past its deadline runs until its fuel is gone."""
-    ticker = engine.ticker
     with live(LOOP) as instance:
         for _ in range(2):
-            assert not ticker.is_running
+            assert not engine.ticker.is_running
             assert how_a_loop_ends(instance) is OutOfFuel
-            ticker.start()
+            engine.ticker.start()
             try:
-                assert ticker.is_running
+                assert engine.ticker.is_running
                 assert how_a_loop_ends(instance) is TimedOut
             finally:
-                ticker.stop()
+                engine.ticker.stop()
 
 
 def test_ticker_bounds_the_guests_processor_time_while_other_code_keeps_the_gil() -> None:
@@ -121,6 +122,30 @@ def test_ticker_that_the_kernel_refuses_to_set_is_an_error(own_engine: Engine) -
     with pytest.raises(HostError, match="the timer for deadlines cannot be set: Invalid argument"):
         own_engine.ticker.start()
     assert not own_engine.ticker.is_running
+    own_engine.close()
+
+
+def test_tick_of_an_engine_that_is_gone_counts_nowhere(own_engine: Engine) -> None:
+    """A tick that was on its way when the engine was deleted does no harm: what it leads to is there for ever."""
+    own_engine.ticker.start()
+    target = own_engine.ticker.target
+    own_engine.close()
+    for _ in range(10):
+        capi.increment_epoch(target)
+    assert ctypes.c_uint64.from_address(target).value != 0
+
+
+def test_tick_is_known_to_be_an_addition_and_nothing_else(
+    own_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that keeps its epoch elsewhere is refused before it is trusted with addresses."""
+    ticker.check_layout()
+    for other in (lambda engine: None, lambda engine: (real(engine), real(engine))):
+        real = capi.increment_epoch
+        with monkeypatch.context() as patch:
+            patch.setattr(capi, "increment_epoch", other)
+            with pytest.raises(HostError, match="the engine keeps its epoch elsewhere"):
+                ticker.check_layout()
     own_engine.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import wasmrun
-from wasmrun import GuestExit, HostError, Result, ResultTooLarge
+from wasmrun import GuestExit, HostError, InvalidFunction, Result, ResultTooLarge
 from wasmrun.machine.logbook import CUT
 
 Wat = Callable[..., str]
@@ -147,11 +147,11 @@ def test_directory_granted_read_only_keeps_its_entries(run: Run, tree: Path, nam
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch()], ids=["missing", "file"])
-def test_directory_that_cannot_be_opened_is_our_failure(run: Run, tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_directory_that_is_none_is_refused_before_anything_runs(run: Run, tmp_path: Path, make: Callable[[Path], None]) -> None:
     """The grant names what is not there."""
     make(tmp_path / "gone")
     source = f'(module {READ} (memory (export "memory") 1) (func (export "f")))'
-    with pytest.raises(HostError, match=f"the granted directory {tmp_path}/gone cannot be opened; does it exist"):
+    with pytest.raises(InvalidFunction, match=f"the granted directory {tmp_path}/gone does not exist, or is none"):
         run(source, dirs=[f"{tmp_path}/gone::/data"])
 
 

@@ -32,7 +32,9 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
         inspection = executor.inspect(function)
     if as_json:
         shown = inspection._asdict()
-        print_json(shown | {"imports": dict(inspection.imports), "exports": dict(inspection.exports)})
+        for part in ("imports", "exports"):
+            shown[part] = [{"name": name, "type": type_} for name, type_ in shown[part]]
+        print_json(shown)
     else:
         _show(inspection)
     return 0 if inspection.problem is None else outcome(InvalidFunction).exit_status

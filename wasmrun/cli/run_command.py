@@ -21,7 +21,7 @@ from wasmrun.cli.options import (
     print_text,
     read_event,
 )
-from wasmrun.errors import FunctionError, InvalidAnswer, WasmrunError, outcome, printable
+from wasmrun.errors import FunctionError, GuestExit, GuestTrap, InvalidAnswer, WasmrunError, outcome, printable
 from wasmrun.executor import Executor
 from wasmrun.invocation import Log, Report, Result
 from wasmrun.jsontext import from_json, to_json
@@ -146,4 +146,8 @@ def _error(error: WasmrunError) -> dict[str, Any]:
     shown: dict[str, Any] = {"class": type(error).__name__, "message": error.message}
     if isinstance(error, FunctionError):
         shown |= {"type": error.type, "stack": list(error.stack)}
+    if isinstance(error, GuestTrap):
+        shown["kind"] = error.kind
+    if isinstance(error, GuestExit):
+        shown["status"] = error.status
     return shown

@@ -105,7 +105,7 @@ def _frames(trace: object, pointer: int) -> tuple[str, ...]:
     vec = capi.ByteVec()
     trace(pointer, capi.addressof(vec))  # type: ignore[operator]  # one of two foreign functions
     names = []
-    if vec.data:
+    if vec.size:
         pointers = (ctypes.c_void_p * min(vec.size, _MOST_FRAMES)).from_address(vec.data)
         for frame in pointers:
             name = capi.frame_func_name(frame)

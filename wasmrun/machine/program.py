@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
@@ -137,6 +138,9 @@ def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[Ext
     _check_imports(module.imports, offered)
     _check_memory(module, function)
     _check_exports(module, function)
+    for directory in function.dirs:
+        if not os.path.isdir(directory.host):
+            raise InvalidFunction(f"the granted directory {printable(directory.host)} does not exist, or is none")
     return offered
 
 

@@ -220,6 +220,11 @@ def _choose_entry(function: Function, exports: dict[str, ExternType]) -> str:
         raise InvalidFunction(
             f"the export {printable(wanted)!r} must be {_signature(*HANDLER)}, not {exports[wanted]}"
         )
+    if function.raw and not wanted.endswith("_raw"):
+        raise InvalidFunction(
+            f"raw=True (--raw) wants a handler of bytes, and {printable(wanted)!r} takes the envelope; raw handlers "
+            "have names that end in _raw"
+        )
     return wanted
 
 

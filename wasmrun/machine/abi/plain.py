@@ -40,6 +40,8 @@ class Plain:
             for name, type_ in module.exports.items()
             if type_.kind == "function" and all(kind in _FORMATS for kind in (*type_.params, *type_.results))
         ]
+        if function.raw:
+            raise InvalidFunction("raw=True (--raw) wants a handler of bytes, and this is a module of functions of numbers")
         candidates = [name for name in numeric if not name.startswith(("_", "wasmrun_"))]
         entry = function.entry or (candidates[0] if len(candidates) == 1 else None)
         shown = ", ".join(printable(name, 60) for name in candidates[:10]) or "none"
