@@ -128,13 +128,13 @@ def test_reuse_keeps_what_an_event_left(alone: wasmrun.Executor, remember: Calla
         ("(call $pack (i32.const 16) (i32.const 1))", wasmrun.InvalidAnswer),
         ("(call $exit (i32.const 0)) (i64.const 0)", wasmrun.GuestExit),
         ("(drop (call $sleep)) (call $answer)", wasmrun.TimedOut),
-        ("(i32.store (i32.const 16) (i32.const 0x800192)) (call $pack (i32.const 16) (i32.const 3))", wasmrun.GuestError),
+        ("(i32.store (i32.const 8) (i32.const 0x800192)) (call $pack (i32.const 8) (i32.const 3))", wasmrun.GuestError),
     ],
 )  # fmt: skip
 def test_reuse_ends_with_a_failure(
     ending: str, error: type[Exception], alone: wasmrun.Executor, remember: Callable[..., str]
 ) -> None:
-    """After a trap, a timeout, a limit, a bad answer or an error of the guest's own, the next event has a new sandbox."""
+    """After a trap, a timeout, a limit, a bad answer or a reported error, the next event has a new sandbox."""
     imports = """
       (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
       (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))"""

@@ -229,7 +229,7 @@ def test_a_compile_bomb_is_given_up_by_the_clock(tmp_path: Path) -> None:
 
 
 def test_a_compile_bomb_is_given_up_in_bounded_memory(tmp_path: Path) -> None:
-    """Code that takes more address space than its limit to compile: the message says so, and this process does not grow."""
+    """Code that takes more address space than its limit to compile is refused, and this process does not grow."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     limits = wasmrun.CompileLimits(cpu=20, address_space="256MiB")
     with (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         ("memory out of bounds", "(i64.store offset=0xffffffff (i32.const -1) (i64.const 0))", "(memory 1 1)"),
         ("memory out of bounds", "(memory.fill (i32.const 65530) (i32.const 0) (i32.const 7))", "(memory 1 1)"),
         ("memory out of bounds", "(memory.copy (i32.const 0) (i32.const -1) (i32.const 2))", "(memory 1 1)"),
-        ("memory out of bounds", "(memory.init 0 (i32.const 0) (i32.const 2) (i32.const 2))", '(memory 1) (data "abc")'),
+        ("memory out of bounds", "(memory.init 0 (i32.const 0) (i32.const 2) (i32.const 2))", '(memory 1) (data "a")'),
         ("table out of bounds", "(drop (table.get (i32.const 3)))", "(table 3 funcref)"),
         ("table out of bounds", "(table.fill (i32.const 2) (ref.null func) (i32.const 2))", "(table 3 funcref)"),
         ("table out of bounds", "(call_indirect (i32.const 3))", "(table 3 funcref)"),

@@ -193,3 +193,18 @@ def test_data_outside_the_memory_is_refused_when_it_is_placed(run: Run) -> None:
     result = run('(module (memory 1) (data (i32.const 65530) "too long") (func (export "f")))')
     assert isinstance(result.error, wasmrun.GuestTrap)
     assert result.error.kind == "memory out of bounds"
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings"),
+    [
+        (MEMORY + ALLOC + handler("wasmrun_handle"), {}),
+        (MEMORY + ALLOC + handler("wasmrun_handle_raw") + handler("go"), {"entry": "go"}),
+        (ADD, {}),
+    ],
+    ids=["envelope", "named envelope", "numbers"],
+)
+def test_raw_function_without_a_handler_of_bytes_is_refused(run: Run, fields: str, settings: dict[str, Any]) -> None:
+    """Rather than given an envelope where bytes as they stand were asked for."""
+    with pytest.raises(InvalidFunction, match=r"^raw=True [(]--raw[)] "):
+        run(f"(module {fields})", raw=True, **settings)

@@ -73,12 +73,13 @@ def test_function_takes_its_module_by_position_and_the_rest_by_name() -> None:
     [
         ("dir/a.wasm", "dir/a.wasm", False),
         (Path("dir") / "a.wat", os.path.join("dir", "a.wat"), False),
+        (Path("(1).wasm"), os.path.join(".", "(1).wasm"), False),
         (b"\0asm", b"\0asm", False),
         (WAT, WAT, True),
         ("\n  ;; a comment\n" + WAT, "\n  ;; a comment\n" + WAT, True),
         ("(; odd ;)(module)", "(; odd ;)(module)", True),
     ],
-    ids=["path", "Path", "bytes", "wat", "comment", "block comment"],
+    ids=["path", "Path", "Path that looks like WAT", "bytes", "wat", "comment", "block comment"],
 )
 def test_function_module_is_a_path_bytes_or_text(module: Any, held: str | bytes, is_text: bool) -> None:
     """Text starts with a parenthesis or a comment; no path that anybody types does."""

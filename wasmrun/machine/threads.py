@@ -39,11 +39,8 @@ def guest_stack() -> Iterator[None]:
     # that was forked while another thread was in here inherits a lock that nobody opens.
     is_mine = _stack_size_lock.acquire(timeout=_PATIENCE_SECONDS)
     try:
-        chosen = threading.stack_size()
-        if (chosen or _default_stack()) >= GUEST_STACK:
-            yield
-            return
-        threading.stack_size(GUEST_STACK)
+        chosen = threading.stack_size()  # asking without a size also sets it to 0
+        threading.stack_size(chosen if (chosen or _default_stack()) >= GUEST_STACK else GUEST_STACK)
         try:
             yield
         finally:
