@@ -11,18 +11,21 @@ from pathlib import Path
 
 from .effort import Effort
 from .figures import Figure, figure
-from .guests import echo
+from .guests import echo, echo_number
 from .resident import Resident, resident
 from .served import REPOSITORY
-from .subject import ENVELOPE, RAW, caller, executor, function
+from .subject import ENVELOPE, RAW, caller, executor, function, settle, use_all_places
 
 CAVEATS = (
     "A process of its own; events go in turn to a raw entry in fresh sandboxes, to one with 8 warm, to the envelope.",
     "All events are answered: errors are not part of it.",
+    "A sample is taken when the background has done its work: what is ready and spent at a moment is no growth.",
+    "All 128 places for sandboxes are used once before: the engine keeps two maps of each for as long as it lives.",
     "Growth is counted from a first sample after a tenth as many events, when caches have found their size.",
     "A count's median is over the first sample and 20 more, spread evenly; its growth is the last less the first.",
 )
 SAMPLES = 20
+PLACES = 128
 
 
 def measure(effort: Effort) -> Iterator[Figure]:
@@ -46,13 +49,13 @@ def measure(effort: Effort) -> Iterator[Figure]:
 
 def soak(events: int) -> Iterator[Resident]:
     """Run a warm-up and then `events`, sampling at the start and after each of `SAMPLES` equal parts."""
-    with tempfile.TemporaryDirectory(prefix="wasmrun-benchmark-") as cache, executor(Path(cache)) as ours:
+    with tempfile.TemporaryDirectory(prefix="wasmrun-benchmark-") as cache, executor(Path(cache), PLACES) as ours:
+        use_all_places(ours, echo_number(0), PLACES)
         kinds = [function(echo(), RAW), function(echo(), RAW, warm=8), function(echo(), ENVELOPE, warm=8)]
         turns = itertools.cycle([caller(ours, kind) for kind in kinds])
-        _run(turns, events // 10)
-        yield resident()
-        for _ in range(SAMPLES):
-            _run(turns, events // SAMPLES)
+        for part in (events // 10, *[events // SAMPLES] * SAMPLES):
+            _run(turns, part)
+            settle(ours, kinds)
             yield resident()
 
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def caller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[
 def refiller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[], object]:
     """Waits until all of the function's warm sandboxes are ready."""
     return partial(executor.prewarm, function)
+
+
+def use_all_places(executor: wasmrun.Executor, module: str, sandboxes: int) -> None:
+    """Have a sandbox in each of the executor's places once: the engine keeps the maps of every place that was used."""
+    filler = function(module, warm=sandboxes)
+    if executor.prewarm(filler) != sandboxes or not executor.unload(filler):
+        raise RuntimeError("the executor's places were not all used")
+
+
+def settle(executor: wasmrun.Executor, functions: Sequence[wasmrun.Function]) -> None:
+    """Wait until all warm sandboxes are ready and none that was spent is left. Raises TimeoutError after 10 s."""
+    deadline = time.monotonic() + 10
+    while executor.stats().pool.spent or executor.stats().pool.ready < sum(function.warm for function in functions):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the pool has not settled: {executor.stats().pool}")
+        time.sleep(0.005)
 
 
 def command_line(module: Path, event: Path) -> list[str]:

@@ -25,7 +25,8 @@ by_name = pytest.mark.parametrize("name", NAMES)
 # The design's own list, so that a name cannot go unnoticed.
 OF_THE_DESIGN = {
     "Function", "Limits", "Executor", "Context", "Report", "Result", "invoke", "WasmrunError", "InvalidFunction",
-    "FunctionNotFound", "PayloadTooLarge", "Throttled", "FunctionError", "GuestError", "GuestExit", "GuestTrap", "TimedOut",
+    "FunctionNotFound", "PayloadTooLarge", "Throttled", "FunctionError", "GuestError", "GuestExit", "GuestTrap",
+    "TimedOut",
     "OutOfMemory", "OutOfFuel", "InvalidAnswer", "ResultTooLarge", "HostError", "InvalidEvent",
 }  # fmt: skip
 
@@ -37,7 +38,8 @@ def members(cls: type) -> dict[str, Any]:
         for base in cls.__mro__
         if base.__module__.startswith("wasmrun")
         for name, value in vars(base).items()
-        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, (property, classmethod, staticmethod)))
+        if not name.startswith("_")
+        and (inspect.isfunction(value) or isinstance(value, (property, classmethod, staticmethod)))
     }
 
 
@@ -55,7 +57,7 @@ def callables(name: str) -> dict[str, Any]:
 
 def test_names_are_sorted_and_there_once() -> None:
     """And they are what `dir` shows."""
-    assert NAMES == sorted(NAMES, key=lambda name: (name != "invoke", name))
+    assert sorted(NAMES, key=lambda name: (name != "invoke", name)) == NAMES
     assert len(set(wasmrun.__all__)) == len(wasmrun.__all__)
     assert sorted(dir(wasmrun)) == sorted(wasmrun.__all__)
     assert set(NAMES) >= OF_THE_DESIGN
@@ -89,14 +91,23 @@ def test_names_that_type_checkers_see_are_those_that_there_are() -> None:
     """They are written down twice, once for each reader."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {(node.module, alias.name, alias.asname) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    seen = {
+        (node.module, alias.name, alias.asname)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     # "X as X" is how a name is given on to those who import the package.
     assert seen == {(home, name, name) for home, names in wasmrun._HOMES.items() for name in names}
 
 
 def test_names_include_every_error() -> None:
     """Whatever is raised can be caught by a name that is public."""
-    public = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.WasmrunError)}
+    public = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.WasmrunError)
+    }
     assert public <= set(NAMES)
 
 
@@ -167,7 +178,8 @@ function.memory = 5.5
 """
     )
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(tmp_path / "cache"), "program.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary",
+         "--cache-dir", str(tmp_path / "cache"), "program.py"],
         cwd=tmp_path, env={**os.environ, "MYPYPATH": str(PACKAGE.parent)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)

@@ -19,7 +19,7 @@ from wasmrun.function import Function
 from wasmrun.keeper import Keeper
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
-from wasmrun.machine.instance import RECORD_WORDS
+from wasmrun.machine.instance import RECORD_WORDS, Instance
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import Program
@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
 
-_EXIT_SECONDS = 0.5
-"""How long the end of the interpreter waits for guests to stop."""
+_EXIT_SECONDS = 5.0
+"""How long the end of the interpreter waits for guests, which stop as soon as they get to run.
+
+Not waiting would be worse: output of a guest that still writes aborts the process.
+"""
+
+_EXIT_SECONDS_OF_HOST = 0.5
+"""The same for functions of the program that guests called: nothing stops those."""
 
 _STOP_AGAIN_SECONDS = 0.02
 
@@ -194,13 +200,13 @@ class Core:
         atexit.unregister(self.close)
 
     def _free(self, *, at_exit: bool) -> None:
-        until = time.monotonic() + _EXIT_SECONDS
+        started = time.monotonic()
         while True:
             patience = _STOP_AGAIN_SECONDS if at_exit else None
             # Loads end before the keeper, which they may start; the keeper before the pool is emptied,
             # which it may fill; and everything that runs before the code that it runs is freed.
             has_ended = self._wait_for_users(patience) and self.keeper.close(patience) and self.pool.close(patience)
-            if has_ended or time.monotonic() >= until:
+            if has_ended or time.monotonic() - started >= self._exit_seconds():
                 break
             # Again, because one may have been made after the last time.
             self._stop_guests()
@@ -214,8 +220,13 @@ class Core:
         with self._changed:
             return self._changed.wait_for(lambda: not self._users, patience)
 
+    def _exit_seconds(self) -> float:
+        return _EXIT_SECONDS_OF_HOST if any(one.is_hosting for one in self._instances()) else _EXIT_SECONDS
+
     def _stop_guests(self) -> None:
-        for engine, _ in list(self._engines.values()):
-            for instance in list(engine.live.values()):
-                instance.stop = instance.stop or "cancelled"
+        for instance in self._instances():
+            instance.stop = instance.stop or "cancelled"
+
+    def _instances(self) -> list[Instance]:
+        return [instance for engine, _ in list(self._engines.values()) for instance in list(engine.live.values())]
 

@@ -52,7 +52,8 @@
 #error "wasmrun.h is for 32-bit WebAssembly: clang --target=wasm32-..., or python -m ziglang cc -target wasm32-freestanding"
 #endif
 
-/* Arrays and maps nested deeper than this are refused: a handler that recurses over its event cannot exhaust the stack. */
+/* Arrays and maps nested deeper than this are refused. The SDK itself never recurses: checking a value takes 4 bytes of the C stack
+ * for each level allowed here, half a KiB in all. A handler that recurses over its event needs one of its frames for each. */
 #ifndef WASMRUN_MAX_DEPTH
 #define WASMRUN_MAX_DEPTH 128
 #endif
@@ -337,11 +338,20 @@ static bool wasmrun__decode(const uint8_t *data, size_t length, size_t at, wasmr
     return size <= (kind == WASMRUN_MAP ? left / 2 : left);
 }
 
-/* The offset behind `items` values that start at data[at]; 0 when they are malformed or nest too deep. It recurses on the engine's
- * stack, once for each array or map, and the depth is what bounds it. */
-static size_t wasmrun__end_of(const uint8_t *data, size_t length, size_t at, size_t items, unsigned depth) {
+/* The offset behind the value that starts at data[at]; 0 when it is malformed or nests too deep. No recursion: the counters of
+ * unfinished arrays and maps are what there is of them, 4 bytes of stack for each level that WASMRUN_MAX_DEPTH allows, and only
+ * while this runs, which is why it is kept out of its callers. */
+__attribute__((noinline)) static size_t wasmrun__end_of(const uint8_t *data, size_t length, size_t at) {
+    size_t outer[WASMRUN_MAX_DEPTH]; /* how many items the arrays and maps around this one are still missing */
+    size_t items = 1;
+    unsigned depth = 0;
     wasmrun__head head;
-    for (; items != 0; items--) {
+    for (;;) {
+        while (items == 0) {
+            if (depth == 0) return at;
+            items = outer[--depth];
+        }
+        items--;
         if (at >= length) return 0;
         uint8_t first = data[at];
         /* Short strings and small integers are most of what there is: they take the short way. */
@@ -359,13 +369,11 @@ static size_t wasmrun__end_of(const uint8_t *data, size_t length, size_t at, siz
         if (head.kind == WASMRUN_STR || head.kind == WASMRUN_BIN || head.kind == WASMRUN_EXT) {
             at += head.size;
         } else if (head.kind == WASMRUN_ARRAY || head.kind == WASMRUN_MAP) {
-            if (depth == 0) return 0;
-            /* No overflow: each item takes a byte that is there. */
-            at = wasmrun__end_of(data, length, at, head.kind == WASMRUN_MAP ? head.size * 2 : head.size, depth - 1);
-            if (at == 0) return 0;
+            if (depth == WASMRUN_MAX_DEPTH) return 0;
+            outer[depth++] = items;
+            items = head.kind == WASMRUN_MAP ? head.size * 2 : head.size; /* no overflow: each takes a byte that is there */
         }
     }
-    return at;
 }
 
 /* A position in one MessagePack value that was checked as a whole when the reader was made. Reading a value of another kind than
@@ -379,7 +387,7 @@ typedef struct wasmrun_reader {
 
 /* False when `data` is not exactly one well-formed value, or nests deeper than WASMRUN_MAX_DEPTH; the reader is then at its end. */
 static inline bool wasmrun_reader_open(wasmrun_reader *reader, const void *data, size_t length) {
-    bool good = length != 0 && wasmrun__end_of((const uint8_t *)data, length, 0, 1, WASMRUN_MAX_DEPTH) == length;
+    bool good = length != 0 && wasmrun__end_of((const uint8_t *)data, length, 0) == length;
     reader->data = (const uint8_t *)data;
     reader->length = good ? length : 0;
     reader->position = 0;
@@ -485,7 +493,7 @@ static inline bool wasmrun_read_map(wasmrun_reader *reader, size_t *pairs) {
 static inline bool wasmrun_next(wasmrun_reader *reader, wasmrun_reader *value) {
     if (reader->position >= reader->length) return false;
     size_t end = reader->length; /* an unmoved reader spans exactly one value */
-    if (reader->position != 0) end = wasmrun__end_of(reader->data, reader->length, reader->position, 1, WASMRUN_MAX_DEPTH);
+    if (reader->position != 0) end = wasmrun__end_of(reader->data, reader->length, reader->position);
     if (end == 0) return false;
     wasmrun_reader found = {reader->data + reader->position, end - reader->position, 0};
     reader->position = end; /* before *value: the two may be one */
@@ -870,7 +878,7 @@ __attribute__((unused)) static bool wasmrun__open_call(wasmrun__call *call, cons
     wasmrun_write_array(&call->answer, 2);
     wasmrun_write_uint(&call->answer, 0);
     if (wasmrun__decode(input, length, 0, &pair) && pair.kind == WASMRUN_ARRAY && pair.size == 2)
-        behind_event = wasmrun__end_of(input, length, pair.head, 1, WASMRUN_MAX_DEPTH);
+        behind_event = wasmrun__end_of(input, length, pair.head);
     if (behind_event != 0 && wasmrun_reader_open(&call->context, input + behind_event, length - behind_event)) {
         call->event.data = input + pair.head;
         call->event.length = behind_event - pair.head;

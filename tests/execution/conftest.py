@@ -90,6 +90,7 @@ def start(cache_dir: Path) -> Iterator[Callable[..., Child]]:
     def start_one(code: str) -> Child:
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", "from kit import *\n" + code],
+            cwd=HERE,
             env=_environment(cache_dir),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -95,7 +95,7 @@ def sections(module: bytes) -> dict[int, bytes]:
     return found
 
 
-IMPORTS, MEMORY = 2, 5
+IMPORTS, MEMORY, GLOBALS, DATA = 2, 5, 6, 11
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,6 +106,15 @@ def test_example_is_small_and_imports_only_what_it_calls(examples: Path, name: s
     imports = {"hello": b"\x01\x07wasmrun\x03log\x00\x00"}
     assert sections(module).get(IMPORTS) == imports.get(name)
     assert sections(module)[MEMORY] == b"\1\0\1"  # one memory, without a maximum, of one page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_has_its_stack_below_its_data(examples: Path, name: str) -> None:
+    """From the first address up to the data: one that overflows leaves memory, and traps, overwriting nothing."""
+    found = sections((examples / f"{name}.wasm").read_bytes())
+    size = {"echo": b"\x80\x10"}.get(name, b"\x80\xc0\0")  # 2048, and 8192, as constants are written
+    assert found[GLOBALS] == b"\1\x7f\1\x41" + size + b"\x0b"  # the stack pointer, and no other global
+    assert found[DATA].startswith(b"\1\0\x41" + size + b"\x0b")  # one piece
 
 
 def test_echo_stays_in_one_page_of_memory(executor: wasmrun.Executor, examples: Path) -> None:

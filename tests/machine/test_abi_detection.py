@@ -59,16 +59,16 @@ def test_abi_is_detected_by_exports(load: Load, fields: str, settings: dict[str,
 def test_extism_plug_in_is_told_that_it_is_one(run: Run) -> None:
     """Not that its imports are unknown; naming an ABI gets it the list of those."""
     source = f'(module (import "extism:host/env" "input_length" (func (result i64))) {handler("wasmrun_handle")})'
-    with pytest.raises(InvalidFunction, match="an Extism plug-in .*this version of wasmrun does not run those yet"):
+    with pytest.raises(InvalidFunction, match=r"an Extism plug-in .*this version of wasmrun does not run those yet"):
         run(source)
-    with pytest.raises(InvalidFunction, match="imports what it is not granted: extism:host/env.input_length"):
+    with pytest.raises(InvalidFunction, match=r"imports what it is not granted: extism:host/env.input_length"):
         run(source, abi="native")
 
 
 def test_imports_that_are_not_granted_are_named_before_exports_that_are_missing(run: Run) -> None:
     """Whoever builds for another host sees that first."""
     for source in ('(module (import "env" "puts" (func)))', f'(module (import "env" "puts" (func)) {ALLOC})'):
-        with pytest.raises(InvalidFunction, match="imports what it is not granted: env.puts"):
+        with pytest.raises(InvalidFunction, match=r"imports what it is not granted: env.puts"):
             run(source)
 
 
@@ -104,12 +104,16 @@ HANDLE = handler("wasmrun_handle")
         (MEMORY + ALLOC, {"entry": "gone"}, "the export 'gone' is missing; handlers are none$"),
         (MEMORY + ALLOC + HANDLE + ADD, {"entry": "add"},
          r"the export 'add' must be \(i32, i32\) -> i64, not \(i32, i32\) -> i32"),
-        (MEMORY + ALLOC + '(func (export "wasmrun_handle"))', {}, r"'wasmrun_handle' must be \(i32, i32\) -> i64, not \(\) -> \(\)"),
-        (MEMORY + ALLOC + '(global (export "wasmrun_handle") i32 (i32.const 0))', {}, r"'wasmrun_handle' must be .*, not global"),
+        (MEMORY + ALLOC + '(func (export "wasmrun_handle"))', {},
+         r"'wasmrun_handle' must be \(i32, i32\) -> i64, not \(\) -> \(\)"),
+        (MEMORY + ALLOC + '(global (export "wasmrun_handle") i32 (i32.const 0))', {},
+         r"'wasmrun_handle' must be .*, not global"),
         (MEMORY + HANDLE, {}, r"the export 'wasmrun_alloc' is missing; it must be \(i32\) -> i32"),
-        (MEMORY + HANDLE + '(func (export "wasmrun_alloc"))', {}, r"'wasmrun_alloc' must be \(i32\) -> i32, not \(\) -> \(\)"),
+        (MEMORY + HANDLE + '(func (export "wasmrun_alloc"))', {},
+         r"'wasmrun_alloc' must be \(i32\) -> i32, not \(\) -> \(\)"),
         (MEMORY + HANDLE + ALLOC + FREE, {}, r"'wasmrun_free' must be \(i32, i32\) -> \(\), not \(i32\) -> \(\)"),
-        (MEMORY + HANDLE + ALLOC + '(func (export "wasmrun_init") (param i32))', {}, r"'wasmrun_init' must be \(\) -> \(\)"),
+        (MEMORY + HANDLE + ALLOC + '(func (export "wasmrun_init") (param i32))', {},
+         r"'wasmrun_init' must be \(\) -> \(\)"),
         (MEMORY + HANDLE + ALLOC + '(func (export "_initialize") (result i32) (i32.const 0))', {},
          r"'_initialize' must be \(\) -> \(\), not \(\) -> i32"),
         (HANDLE + ALLOC, {}, "the export 'memory' is missing"),
@@ -120,10 +124,12 @@ HANDLE = handler("wasmrun_handle")
         (START + ADD, {"entry": "add"}, r"the export 'add' must be \(\) -> \(\), not \(i32, i32\) -> i32"),
         ('(global (export "_start") i32 (i32.const 0))', {}, r"the export '_start' must be \(\) -> \(\), not global"),
         ("", {}, "no entry is named; functions of numbers are none"),
-        (ADD + ADD.replace('"add"', '"plus"'), {}, "no entry is named; functions of numbers are add, plus: name one with --entry"),
+        (ADD + ADD.replace('"add"', '"plus"'), {},
+         "no entry is named; functions of numbers are add, plus: name one with --entry"),
         (ADD, {"entry": "sub"}, "the export 'sub' is missing; functions of numbers are add"),
         (MEMORY + ADD, {"entry": "memory"}, "the export 'memory' is no function of numbers: memory of 1 page"),
-        ('(func (export "f") (param externref))', {"entry": "f"}, r"'f' is no function of numbers: \(externref\) -> \(\)"),
+        ('(func (export "f") (param externref))', {"entry": "f"},
+         r"'f' is no function of numbers: \(externref\) -> \(\)"),
         ('(func (export "f") (param v128))', {"entry": "f"}, r"'f' is no function of numbers: \(v128\) -> \(\)"),
         ('(func (export "a\\1b[1m")) (func (export "b"))', {}, r"functions of numbers are a\\x1b\[1m, b"),
     ],
@@ -157,14 +163,16 @@ def test_handlers_in_a_message_are_counted_and_cut(run: Run) -> None:
 @pytest.mark.parametrize("abi", ["native", "command", "plain"])
 def test_memory_above_the_limit_is_refused_with_both_sizes(run: Run, abi: str) -> None:
     """Whatever the ABI; exported or imported."""
-    with pytest.raises(InvalidFunction, match="starts with 2 MiB of memory, more than its limit of 1 MiB; .*raise `memory`"):
+    with pytest.raises(
+        InvalidFunction, match=r"starts with 2 MiB of memory, more than its limit of 1 MiB; .*raise `memory`"
+    ):
         run('(module (memory (export "memory") 32))', memory="1MiB", abi=abi)
 
 
 def test_memory_above_the_limit_is_refused_also_where_it_is_not_exported(run: Run) -> None:
     """Nothing says so before it is instantiated, but nothing of it runs either."""
     source = '(module (memory 32) (func (export "f")))'
-    with pytest.raises(InvalidFunction, match="the module cannot be instantiated: .*memory"):
+    with pytest.raises(InvalidFunction, match=r"the module cannot be instantiated: .*memory"):
         run(source, memory="1MiB")
     assert run(source, memory="2MiB").is_ok
 

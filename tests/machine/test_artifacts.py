@@ -259,9 +259,7 @@ def test_cache_serves_writers_in_many_processes_at_once(directory: Path) -> None
         "    print(executor.invoke(f))\n"
     )
     arguments = [sys.executable, "-W", "error", "-c", program, str(directory)]
-    running = [
-        subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    running = [subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     assert [process.communicate() for process in running] == [("5\n", "")] * 4
     assert len(list(directory.glob("*.cwasm"))) == 1
     assert len(list(ArtifactCache(directory).entries())) == 1
@@ -377,7 +375,7 @@ def test_loader_whose_directory_goes_away_works_on(
     module.close()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "cannot be stored in" in caplog.text
-    with pytest.raises(wasmrun.HostError, match="the artifact cannot be stored in .*; is the disk full"):
+    with pytest.raises(wasmrun.HostError, match=r"the artifact cannot be stored in .*; is the disk full"):
         loader.compile(FUNCTION, engine.settings)
 
 

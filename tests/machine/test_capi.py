@@ -58,7 +58,9 @@ def test_library_of_another_major_version_is_refused_with_the_remedy(site: Path,
 
 
 @pytest.mark.parametrize(
-    "names", [["wasmtime-50.0.1.dist-info"], ["wasmtime-50.9.dist-info", "x-1.dist-info"], ["wasmtime-1.txt"], []], ids=str
+    "names",
+    [["wasmtime-50.0.1.dist-info"], ["wasmtime-50.9.dist-info", "x-1.dist-info"], ["wasmtime-1.txt"], []],
+    ids=str,
 )
 def test_version_check_takes_the_supported_major_and_what_does_not_say(tmp_path: Path, names: list[str]) -> None:
     """Every 50.x; a library that was put there without a wheel is the user's own business."""
@@ -70,7 +72,9 @@ def test_version_check_takes_the_supported_major_and_what_does_not_say(tmp_path:
 def test_library_for_another_machine_is_an_error_with_its_path(site: Path) -> None:
     """A wheel of the right version, without the file."""
     install(site, "50.0.1")
-    with pytest.raises(HostError, match=rf"no library for this machine: {site}/wasmtime/linux-.*_libwasmtime.so does not"):
+    with pytest.raises(
+        HostError, match=rf"no library for this machine: {site}/wasmtime/linux-.*_libwasmtime.so does not"
+    ):
         capi.find_library()
 
 
@@ -78,7 +82,9 @@ def test_library_is_refused_on_another_system(site: Path, monkeypatch: pytest.Mo
     """No deadline would come there, so nothing may run."""
     install(site, "50.0.1")
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(HostError, match="wasmrun needs Linux: its deadlines use POSIX timers, which darwin does not have"):
+    with pytest.raises(
+        HostError, match="wasmrun needs Linux: its deadlines use POSIX timers, which darwin does not have"
+    ):
         capi.find_library()
 
 
@@ -105,7 +111,7 @@ def test_layout_of_the_structs_is_the_librarys() -> None:
 
 def test_layout_that_differs_is_an_error_with_the_remedy() -> None:
     """Both sizes, and what to use instead."""
-    with pytest.raises(HostError, match="Memory is 24 bytes here, 23 in wasmtime.*use a 64-bit Python"):
+    with pytest.raises(HostError, match=r"Memory is 24 bytes here, 23 in wasmtime.*use a 64-bit Python"):
         capi.check_layout(((capi.Func, 16), (capi.Memory, 23)))
 
 

@@ -27,7 +27,9 @@ CAT = f"""(module {WASI} (memory (export "memory") 1)
 
 
 @pytest.mark.parametrize(
-    "value", [None, {}, {"a": [1, 2.5, "ü\N{SNOWMAN}"]}, "text", 2**70, [], {"b": {"c": None}}, "x" * 100_000], ids=lambda value: str(value)[:20]
+    "value",
+    [None, {}, {"a": [1, 2.5, "ü\N{SNOWMAN}"]}, "text", 2**70, [], {"b": {"c": None}}, "x" * 100_000],
+    ids=lambda value: str(value)[:20],
 )
 def test_event_is_json_on_standard_input(run: Run, value: Any) -> None:
     """And the answer is what the JSON on standard output says."""

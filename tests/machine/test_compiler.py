@@ -24,7 +24,9 @@ from wasmrun.machine.wasmfile import Facts
 SETTINGS = EngineSettings(512 * KIB, True)
 
 
-def compiled(source: bytes | str, limits: CompileLimits | None = None, module_bytes: int = 50 * MIB) -> tuple[Facts, bytes]:
+def compiled(
+    source: bytes | str, limits: CompileLimits | None = None, module_bytes: int = 50 * MIB
+) -> tuple[Facts, bytes]:
     data = source.encode() if isinstance(source, str) else source
     return compile_module(
         data,
@@ -166,14 +168,14 @@ def test_compile_limits_refuse_what_cannot_work_by_name(setting: dict[str, objec
 def test_compiler_needs_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedding program may have none to offer."""
     monkeypatch.setattr(sys, "executable", "")
-    with pytest.raises(HostError, match="compiled by a child interpreter, but sys.executable is empty here"):
+    with pytest.raises(HostError, match=r"compiled by a child interpreter, but sys.executable is empty here"):
         compiled("(module)")
 
 
 def test_compiler_that_cannot_be_started_is_our_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not the function's."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(HostError, match="no child process to compile in: .*No such file"):
+    with pytest.raises(HostError, match=r"no child process to compile in: .*No such file"):
         compiled("(module)")
 
 
@@ -249,6 +251,13 @@ print(len(made[1]) > 100)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_compiler_fits_its_limit_on_a_machine_with_many_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would start a thread for each of them, whose memory alone is more than the limit. Made so by its variable."""
+    monkeypatch.setenv("RAYON_NUM_THREADS", "200")
+    source = "".join(f'(func (export "f{number}") (result i32) (i32.const {number}))' for number in range(300))
+    assert compiled(f"(module {source})", CompileLimits(address_space="256MiB"))[0].functions == 300
 
 
 def test_compiler_works_in_a_daemonic_process(tmp_path: Path) -> None:

@@ -169,7 +169,9 @@ def test_deadline_ends_a_guest_while_the_clock_ticks(
         engine.ticker.stop()
 
 
-def test_fuel_ends_a_guest_without_any_clock(live: Callable[..., AbstractContextManager[Instance]], engine: Engine) -> None:
+def test_fuel_ends_a_guest_without_any_clock(
+    live: Callable[..., AbstractContextManager[Instance]], engine: Engine
+) -> None:
     """Deadlines come with ticks, fuel does not need them; what was used is exact."""
     assert not engine.ticker.is_running
     with live(LOOP) as instance:
@@ -181,7 +183,9 @@ def test_fuel_ends_a_guest_without_any_clock(live: Callable[..., AbstractContext
 
 def test_engine_without_metering_counts_nothing(executor: wasmrun.Executor) -> None:
     """Its guests run, are charged nothing, and report no fuel."""
-    result = executor.run(wasmrun.Function('(module (func (export "f") (result i32) (i32.const 1)))', fuel=None, warm=0))
+    result = executor.run(
+        wasmrun.Function('(module (func (export "f") (result i32) (i32.const 1)))', fuel=None, warm=0)
+    )
     assert (result.value, result.report.fuel_used) == (1, None)
     with pytest.raises(TimedOut):
         executor.invoke(wasmrun.Function(LOOP, fuel=None, timeout="50ms", warm=0))

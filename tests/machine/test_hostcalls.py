@@ -41,7 +41,9 @@ def reply(result: Result) -> Any:
     return msgpack.unpackb(result.value)
 
 
-@pytest.mark.parametrize("value", [None, True, -(2**63), 2**64 - 1, 1.5, "text \N{SNOWMAN}", b"\0\xff", [1, [2]], {"a": {"b": []}}])
+@pytest.mark.parametrize(
+    "value", [None, True, -(2**63), 2**64 - 1, 1.5, "text \N{SNOWMAN}", b"\0\xff", [1, [2]], {"a": {"b": []}}]
+)
 def test_host_function_gets_a_value_and_gives_one(ask: Callable[..., Result], value: Any) -> None:
     """MessagePack in, [0, value] out."""
     seen = []
@@ -71,7 +73,9 @@ def test_host_function_that_raises_is_what_the_caller_sees_when_the_guest_gives_
         raise error
 
     source = wat(f"(drop {PASS_ON}) (unreachable)", imports=HOST, entry="wasmrun_handle_raw")
-    with pytest.raises(HostError, match="the host function 'host' failed: ConnectionError: the database is away") as caught:
+    with pytest.raises(
+        HostError, match="the host function 'host' failed: ConnectionError: the database is away"
+    ) as caught:
         run(source, b"\x01", imports={"host": host})
     assert caught.value.__cause__ is error
 
@@ -81,7 +85,9 @@ class Odd(Exception):
 
 
 @pytest.mark.parametrize("answer", [{1, 2}, object(), 2**64, "\ud800", [[[{"a": ...}]]]], ids=str)
-def test_host_function_whose_answer_cannot_be_encoded_is_an_error_value(ask: Callable[..., Result], answer: Any) -> None:
+def test_host_function_whose_answer_cannot_be_encoded_is_an_error_value(
+    ask: Callable[..., Result], answer: Any
+) -> None:
     """The embedding program's mistake: told to the guest, and to the caller if the guest gives up."""
     status, error = reply(ask(lambda given: answer, b"\x01"))
     assert status == 1
@@ -126,7 +132,9 @@ def test_host_function_error_with_any_message_reaches_the_guest(ask: Callable[..
     assert reply(ask(host, b"\x01")) == [1, {"type": "Odd", "message": "no file ?"}]
 
 
-@pytest.mark.parametrize("event", [b"", b"\xc1", b"\x92\x01", b"\x01\x02", b"\x81\x01\x02", b"\xa2\xff\xff", b"\x91" * 5000])
+@pytest.mark.parametrize(
+    "event", [b"", b"\xc1", b"\x92\x01", b"\x01\x02", b"\x81\x01\x02", b"\xa2\xff\xff", b"\x91" * 5000]
+)
 def test_host_function_is_not_called_with_what_is_no_value(ask: Callable[..., Result], event: bytes) -> None:
     """Nothing, broken bytes, more than one value, a key that is no string, nesting without end."""
     called = []
@@ -178,7 +186,8 @@ def test_host_function_reply_is_not_written_outside_the_memory(wat: Wat, run: Ru
         PASS_ON,
         imports=HOST,
         entry="wasmrun_handle_raw",
-        alloc=f"(if (result i32) (i32.eq (local.get $size) (i32.const 1)) (then (i32.const 64)) (else (i32.const {place})))",
+        alloc=f"""(if (result i32) (i32.eq (local.get $size) (i32.const 1))
+          (then (i32.const 64)) (else (i32.const {place})))""",
     )
     result = run(source, b"\x01", imports={"host": lambda given: "longer"})
     assert isinstance(result.error, InvalidAnswer)
@@ -208,7 +217,8 @@ def test_host_function_may_grow_the_memory_under_itself(wat: Wat, run: Run) -> N
     assert result.report.memory_bytes >= 300_000
 
 
-@pytest.mark.parametrize(("pointer", "length"), [(0, 65537), (65536, 1), (2**31, 1), (2**32 - 1, 1), (0, 2**31), (0, 2**32 - 1),
+@pytest.mark.parametrize(("pointer", "length"), [(0, 65537), (65536, 1), (2**31, 1), (2**32 - 1, 1), (0, 2**31),
+                                                 (0, 2**32 - 1),
                                                  (2**32 - 1, 2**32 - 1), (65535, 2)])  # fmt: skip
 @pytest.mark.parametrize("call", ["host", "log"])
 def test_host_call_with_addresses_outside_the_memory_traps(
@@ -231,7 +241,11 @@ def test_host_call_with_addresses_outside_the_memory_traps(
 @pytest.mark.parametrize(("pointer", "length"), [(0, 65536), (65535, 1), (65536, 0), (16, 0)])
 def test_host_call_reaches_to_the_last_byte(wat: Wat, run: Run, pointer: int, length: int) -> None:
     """The whole memory, its last byte, and nothing at its end."""
-    source = wat(f"(call $log (i32.const 2) (i32.const {pointer}) (i32.const {length})) (call $answer)", imports=LOG, entry="f_raw")
+    source = wat(
+        f"(call $log (i32.const 2) (i32.const {pointer}) (i32.const {length})) (call $answer)",
+        imports=LOG,
+        entry="f_raw",
+    )
     result = run(source, b"", entry="f_raw")
     assert result.error is None
     assert result.report.log_bytes == length
@@ -294,7 +308,10 @@ def test_host_function_costs_a_thousand_fuel_and_one_for_each_byte_both_ways(wat
 
 @pytest.mark.parametrize(
     ("imports", "body"),
-    [(LOG, "(call $log (i32.const 2) (i32.const 0) (i32.const 60000))"), (HOST, "(drop (call $host (i32.const 0) (i32.const 60000)))")],
+    [
+        (LOG, "(call $log (i32.const 2) (i32.const 0) (i32.const 60000))"),
+        (HOST, "(drop (call $host (i32.const 0) (i32.const 60000)))"),
+    ],
     ids=["log", "host"],
 )
 def test_host_call_that_the_fuel_does_not_pay_for_is_not_made(wat: Wat, run: Run, imports: str, body: str) -> None:
@@ -354,16 +371,32 @@ def test_host_call_in_a_start_function_without_memory_to_show_traps(run: Run) ->
 @pytest.mark.parametrize(
     ("imports", "more", "message"),
     [
-        ('(import "wasmrun" "log" (func (param i32 i32)))', "", r"wasmrun.log must be \(i32, i32, i32\) -> \(\), not \(i32, i32\) -> \(\)"),
+        (
+            '(import "wasmrun" "log" (func (param i32 i32)))',
+            "",
+            r"wasmrun.log must be \(i32, i32, i32\) -> \(\), not \(i32, i32\) -> \(\)",
+        ),
         ('(import "wasmrun" "log" (global i32))', "", r"wasmrun.log must be .*, not global"),
-        ('(import "wasmrun" "db.get" (func (param i32 i32) (result i64)))', "", r"not granted: wasmrun.db.get; grant host functions with"),
+        (
+            '(import "wasmrun" "db.get" (func (param i32 i32) (result i64)))',
+            "",
+            r"not granted: wasmrun.db.get; grant host functions with",
+        ),
         ('(import "env" "puts" (func))', "", "imports what it is not granted: env.puts$"),
         ('(import "env" "memory" (memory 1))', "", "imports what it is not granted: env.memory$"),
         ('(import "env" "a\\1b" (func))', "", r"imports what it is not granted: env.a\\x1b$"),
         (LOG, "", "the module imports wasmrun.log, which needs a memory exported as 'memory'"),
         (LOG, '(func (export "memory"))', "the module imports wasmrun.log, which needs a memory exported as 'memory'"),
-        (HOST, '(memory (export "memory") 1)', r"the module imports wasmrun.host, which needs the export 'wasmrun_alloc' of"),
-        (HOST, '(memory (export "memory") 1) (func (export "wasmrun_alloc"))', r"needs the export 'wasmrun_alloc' of \(i32\)"),
+        (
+            HOST,
+            '(memory (export "memory") 1)',
+            r"the module imports wasmrun.host, which needs the export 'wasmrun_alloc' of",
+        ),
+        (
+            HOST,
+            '(memory (export "memory") 1) (func (export "wasmrun_alloc"))',
+            r"needs the export 'wasmrun_alloc' of \(i32\)",
+        ),
     ],
 )
 def test_import_that_cannot_be_satisfied_is_refused_by_name(run: Run, imports: str, more: str, message: str) -> None:
@@ -382,13 +415,20 @@ def test_imports_that_are_not_granted_are_counted_beyond_ten(run: Run) -> None:
 def test_import_of_wasi_that_there_is_not_is_refused_by_name(run: Run) -> None:
     """Of a function that preview 1 does not have, and of one with another signature."""
     for item in ('"sock_conjure" (func)', '"fd_write" (func)'):
-        with pytest.raises(InvalidFunction, match="the module's imports cannot be satisfied: .*(sock_conjure|fd_write)"):
+        with pytest.raises(
+            InvalidFunction, match=r"the module's imports cannot be satisfied: .*(sock_conjure|fd_write)"
+        ):
             run(f'(module (import "wasi_snapshot_preview1" {item}) (func (export "f")))')
 
 
 def test_import_may_be_written_down_twice(wat: Wat, run: Run) -> None:
     """Some linkers do."""
-    source = wat("(call $log (i32.const 2) (i32.const 16) (i32.const 2)) (call $answer)", imports=LOG + LOG.replace("$log", ""), data=b"hi", entry="f_raw")
+    source = wat(
+        "(call $log (i32.const 2) (i32.const 16) (i32.const 2)) (call $answer)",
+        imports=LOG + LOG.replace("$log", ""),
+        data=b"hi",
+        entry="f_raw",
+    )
     assert [log.message for log in run(source, b"", entry="f_raw").logs] == ["hi"]
 
 
@@ -434,7 +474,11 @@ def test_abort_of_assemblyscript_is_a_trap_with_its_words(
 @pytest.mark.parametrize("pointer", [1, 3, 65536, 65537, 2**31, 2**32 - 1])
 def test_abort_with_any_pointer_is_still_an_abort(wat: Wat, run: Run, pointer: int) -> None:
     """What cannot be read is left out."""
-    source = wat(f"(call $abort (i32.const {pointer}) (i32.const {pointer}) (i32.const 0) (i32.const 0)) (call $answer)", imports=ABORT, entry="f_raw")
+    source = wat(
+        f"(call $abort (i32.const {pointer}) (i32.const {pointer}) (i32.const 0) (i32.const 0)) (call $answer)",
+        imports=ABORT,
+        entry="f_raw",
+    )
     assert run(source, b"", entry="f_raw").error.message == "the function aborted: no message"  # type: ignore[union-attr]  # it aborted
 
 

@@ -24,7 +24,12 @@ def inspect(executor: wasmrun.Executor) -> Callable[..., Inspection]:
 def test_inspection_of_a_function_that_can_run(inspect: Callable[..., Inspection], wat: Wat) -> None:
     """Its ABI and why, its entry, its sizes, and every import and export with its type."""
     found = inspect(wat(imports=LOG, memory="2 16"))
-    assert (found.abi, found.reason, found.entry, found.is_raw) == ("native", "it exports wasmrun_alloc", "wasmrun_handle", False)
+    assert (found.abi, found.reason, found.entry, found.is_raw) == (
+        "native",
+        "it exports wasmrun_alloc",
+        "wasmrun_handle",
+        False,
+    )
     assert (found.problem, found.needs, found.uses_wasi, found.has_start) == (None, (), False, False)
     assert (found.functions, found.memory_bytes, found.memory_maximum_bytes) == (4, 2 * 65536, 16 * 65536)
     assert found.imports == (("wasmrun.log", "(i32, i32, i32) -> ()"),)
@@ -38,7 +43,9 @@ def test_inspection_of_a_function_that_can_run(inspect: Callable[..., Inspection
 
 def test_inspection_says_what_would_have_to_be_granted(inspect: Callable[..., Inspection], wat: Wat) -> None:
     """Host functions and strange imports; not WASI, the log, or `abort`, which every function has."""
-    source = wat(imports=LOG + HOST + WASI + '(import "env" "abort" (func (param i32 i32 i32 i32))) (import "env" "puts" (func))')
+    source = wat(
+        imports=LOG + HOST + WASI + '(import "env" "abort" (func (param i32 i32 i32 i32))) (import "env" "puts" (func))'
+    )
     found = inspect(source)
     assert found.needs == ("wasmrun.db.get", "env.puts")
     assert found.problem is not None

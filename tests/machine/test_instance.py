@@ -33,7 +33,7 @@ def test_memory_is_read_and_written_where_it_is(live: Live) -> None:
         assert instance.read(65532, 4) == b"abcd"
         with pytest.raises(InvalidAnswer, match="4 bytes at 65533 do not lie in the function's memory of 65536 bytes"):
             instance.read(65533, 4)
-        with pytest.raises(InvalidAnswer, match="wasmrun_alloc answered 65533 for 4 bytes; .* has 65536"):
+        with pytest.raises(InvalidAnswer, match=r"wasmrun_alloc answered 65533 for 4 bytes; .* has 65536"):
             instance.write(65533, b"abcd")
         instance.call(ENTRY, 1)
         assert instance.words[instance.record + VALUES] & 0xFFFFFFFF == 1
@@ -126,7 +126,9 @@ def test_guest_that_was_never_given_time_or_fuel_does_not_run(program: Callable[
         ("(drop (memory.grow (i32.const 1)))", None),
     ],
 )
-def test_start_function_ends_as_any_guest_does(program: Callable[..., Program], start: str, error: type[Exception] | None) -> None:
+def test_start_function_ends_as_any_guest_does(
+    program: Callable[..., Program], start: str, error: type[Exception] | None
+) -> None:
     """It runs while the instance is made, with every limit in place."""
     made = program(
         f"""(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
@@ -149,7 +151,10 @@ def test_start_function_ends_as_any_guest_does(program: Callable[..., Program], 
 
 def test_store_holds_one_instance(live: Live) -> None:
     """A second one in the same store is refused by its limits, whoever asks: one sandbox is one instance."""
-    with live(MEMORY, entry="grow") as instance, pytest.raises(InvalidFunction, match="the module cannot be instantiated: .*instance"):
+    with (
+        live(MEMORY, entry="grow") as instance,
+        pytest.raises(InvalidFunction, match=r"the module cannot be instantiated: .*instance"),
+    ):
         instance.instantiate()
 
 
@@ -215,7 +220,12 @@ def test_trap_with_names_that_the_guest_made_up_is_one_short_line(live: Live) ->
 
 def test_words_of_a_guest_do_not_choose_the_kind_of_its_failure(live: Live) -> None:
     """A function that is called after a trap is still only a name."""
-    for name in ("out of fuel", "interrupted", "wasm trap: all fuel consumed by WebAssembly", "Exited with i32 exit status 0"):
+    for name in (
+        "out of fuel",
+        "interrupted",
+        "wasm trap: all fuel consumed by WebAssembly",
+        "Exited with i32 exit status 0",
+    ):
         with live(f'(module (func $"{name}" (export "f") (unreachable)))', entry="f") as instance:
             with pytest.raises(GuestTrap) as caught:
                 instance.call(ENTRY, 0)
@@ -225,7 +235,8 @@ def test_words_of_a_guest_do_not_choose_the_kind_of_its_failure(live: Live) -> N
 def test_error_of_the_engine_during_a_call_is_a_trap_of_a_host_call(live: Live) -> None:
     """A WASI function that the engine itself refuses: here a pointer outside the memory."""
     source = """(module (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
-      (memory (export "memory") 1) (func (export "f") (result i32) (call $random (i32.const 0) (i32.const 0x7fffffff))))"""
+      (memory (export "memory") 1)
+      (func (export "f") (result i32) (call $random (i32.const 0) (i32.const 0x7fffffff))))"""
     from wasmrun.machine import wasi
 
     with live(source, entry="f") as instance:
@@ -236,7 +247,9 @@ def test_error_of_the_engine_during_a_call_is_a_trap_of_a_host_call(live: Live) 
         assert caught.value.message.isprintable()
 
 
-def test_error_of_the_engine_during_a_start_function_is_the_guests_whatever_its_names_say(run: Callable[..., Any]) -> None:
+def test_error_of_the_engine_during_a_start_function_is_the_guests_whatever_its_names_say(
+    run: Callable[..., Any],
+) -> None:
     """Code of the guest ran, and its names are in the engine's text: they must not make it a failure of ours."""
     source = """(module (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
       (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -274,7 +287,9 @@ def test_instances_leave_no_memory_behind(program: Callable[..., Program]) -> No
     assert grown < 20_000
 
 
-def test_program_frees_what_it_could_not_link(program: Callable[..., Program], engine: Engine, load: Callable[..., Any]) -> None:
+def test_program_frees_what_it_could_not_link(
+    program: Callable[..., Program], engine: Engine, load: Callable[..., Any]
+) -> None:
     """An import that cannot be satisfied, found by the engine."""
     from wasmrun.machine.wasi import Streams
 
@@ -313,7 +328,7 @@ def test_linker_that_cannot_offer_wasi_says_so(engine: Engine) -> None:
 
     linker = Linker(engine)
     linker.define(wasi.MODULE, "poll_oneoff", wasi.POLL, wasi.poll_oneoff)
-    with pytest.raises(HostError, match="WASI cannot be offered: .*poll_oneoff"):
+    with pytest.raises(HostError, match=r"WASI cannot be offered: .*poll_oneoff"):
         linker.define_wasi()
     linker.close()
 
@@ -345,7 +360,7 @@ def test_wasi_that_the_engine_refuses_to_set_up_is_our_failure(
             return answer
 
         monkeypatch.setattr(capi, function, refuse)
-        with pytest.raises(HostError, match="made up|not text that WASI takes"):
+        with pytest.raises(HostError, match=r"made up|not text that WASI takes"):
             wasi.configure(instance, instance.program.streams, args=("a",), env=(("A", "b"),), dirs=())
 
 

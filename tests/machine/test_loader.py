@@ -30,7 +30,15 @@ def exports(loader: Loader, engine: Engine, function: Function) -> list[str]:
 
 @pytest.mark.parametrize(
     "source",
-    [WAT, BINARY, WAT.encode(), ";; odd\n" + WAT, "(; odd ;) " + WAT, "\n\t(  module (func (export \"f\")))", '(func (export "f"))'],
+    [
+        WAT,
+        BINARY,
+        WAT.encode(),
+        ";; odd\n" + WAT,
+        "(; odd ;) " + WAT,
+        '\n\t(  module (func (export "f")))',
+        '(func (export "f"))',
+    ],
     ids=["text", "binary", "text as bytes", "comment", "block comment", "spaces", "without (module)"],
 )
 def test_source_is_loaded_from_memory(loader: Loader, engine: Engine, source: str | bytes) -> None:
@@ -38,7 +46,9 @@ def test_source_is_loaded_from_memory(loader: Loader, engine: Engine, source: st
     assert exports(loader, engine, Function(source)) == ["f"]
 
 
-@pytest.mark.parametrize(("name", "data"), [("a.wasm", BINARY), ("a.wat", WAT.encode()), ("a.wasm", WAT.encode()), ("a", BINARY)])
+@pytest.mark.parametrize(
+    ("name", "data"), [("a.wasm", BINARY), ("a.wat", WAT.encode()), ("a.wasm", WAT.encode()), ("a", BINARY)]
+)
 def test_source_is_loaded_from_a_file_whatever_its_name(
     loader: Loader, engine: Engine, tmp_path: Path, name: str, data: bytes
 ) -> None:
@@ -76,7 +86,7 @@ def test_source_over_its_limit_is_refused_without_being_read(tmp_path: Path) -> 
     path = tmp_path / "a.wasm"
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
-    with pytest.raises(InvalidFunction, match="the module has .*more than its limit of 1 KiB; .*raise `module_bytes`"):
+    with pytest.raises(InvalidFunction, match=r"the module has .*more than its limit of 1 KiB; .*raise `module_bytes`"):
         read_source(Function(path, module_bytes="1KiB"))
 
 
@@ -84,7 +94,9 @@ def test_source_over_its_limit_is_refused_without_being_read(tmp_path: Path) -> 
 def test_source_at_its_limit_is_taken_and_one_byte_more_is_not(source: str | bytes) -> None:
     """The limit is the last size that is allowed."""
     assert len(read_source(Function(source, module_bytes=len(source)))[0]) == len(source)
-    with pytest.raises(InvalidFunction, match=f"the module has {len(source)} B, more than its limit of {len(source) - 1} B"):
+    with pytest.raises(
+        InvalidFunction, match=f"the module has {len(source)} B, more than its limit of {len(source) - 1} B"
+    ):
         read_source(Function(source, module_bytes=len(source) - 1))
 
 
@@ -165,9 +177,7 @@ def test_module_that_we_failed_to_compile_is_tried_again(
     assert exports(loader, engine, Function(WAT)) == ["f"]
 
 
-def test_refusals_that_are_kept_are_bounded(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusals_that_are_kept_are_bounded(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends one bad module after another does not fill the memory."""
     from wasmrun.machine import loader as machine_loader
 
@@ -182,13 +192,11 @@ def test_refusals_that_are_kept_are_bounded(
 def test_loader_takes_the_compilers_limits_when_they_are_first_needed(engine: Engine, tmp_path: Path) -> None:
     """None stands for the defaults."""
     assert exports(Loader(tmp_path / "cache", None), engine, Function(WAT)) == ["f"]
-    with pytest.raises(InvalidFunction, match="more than 1.00 ms to compile"):
+    with pytest.raises(InvalidFunction, match=r"more than 1.00 ms to compile"):
         Loader(tmp_path / "cache", CompileLimits(wall="1ms")).load(engine, Function("(module (memory 1))"))
 
 
-def test_loader_logs_nothing_when_all_is_well(
-    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_loader_logs_nothing_when_all_is_well(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Compiling and finding are no news."""
     with caplog.at_level(logging.DEBUG, "wasmrun"):
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -29,7 +30,17 @@ def call(level: int, length: int = 5) -> str:
 
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(0, "trace"), (1, "debug"), (2, "info"), (3, "warn"), (4, "error"), (5, "error"), (2**31 - 1, "error"), (-1, "trace"), (-(2**31), "trace")],
+    [
+        (0, "trace"),
+        (1, "debug"),
+        (2, "info"),
+        (3, "warn"),
+        (4, "error"),
+        (5, "error"),
+        (2**31 - 1, "error"),
+        (-1, "trace"),
+        (-(2**31), "trace"),
+    ],
 )
 def test_log_level_is_named_and_the_nearest_where_there_is_none(wat: Wat, run: Run, number: int, name: str) -> None:
     """0 to 4; what is above is an error, what is negative a trace."""
@@ -39,7 +50,11 @@ def test_log_level_is_named_and_the_nearest_where_there_is_none(wat: Wat, run: R
 def test_log_entries_stay_in_order_with_their_text_as_it_was(wat: Wat, run: Run) -> None:
     """Newlines and escapes are the reader's to escape; what is no UTF-8 is marked."""
     result = logged(wat, run, call(2) + call(3, 0) + call(1, 8), data=b"\x1b[1m\nA\xff\xc3\xa4")
-    assert result.logs == (Log("info", "\x1b[1m\n"), Log("warn", ""), Log("debug", "\x1b[1m\nA\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"))
+    assert result.logs == (
+        Log("info", "\x1b[1m\n"),
+        Log("warn", ""),
+        Log("debug", "\x1b[1m\nA\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
+    )
     assert result.report.log_bytes == 13
 
 
@@ -112,7 +127,7 @@ def test_log_book_splits_a_stream_at_newlines_wherever_the_chunks_end(data: byte
     whole, pieces = LogBook(10**6), LogBook(10**6)
     whole.write(data)
     places = [0, *sorted(cuts), len(data)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         pieces.write(data[start:end])
     for book in (whole, pieces):
         book.flush()

@@ -118,7 +118,9 @@ def test_module_with_vectors_in_a_signature_is_no_crash(run: Callable[..., wasmr
         "import": '(module (import "wasmrun" "log" (func (param v128))))',
     }[place]
     if place == "import":
-        with pytest.raises(InvalidFunction, match=r"wasmrun\.log must be \(i32, i32, i32\) -> \(\), not \(v128\) -> \(\)"):
+        with pytest.raises(
+            InvalidFunction, match=r"wasmrun\.log must be \(i32, i32, i32\) -> \(\), not \(v128\) -> \(\)"
+        ):
             run(source)
     else:
         assert run(source).value == 1
@@ -128,8 +130,14 @@ def test_module_with_vectors_in_a_signature_is_no_crash(run: Callable[..., wasmr
     ("source", "message"),
     [
         ("(module (table 20000 funcref))", None),
-        ("(module (table 20001 funcref))", "table index 0 has a minimum element size of 20001 which exceeds the limit of 20000"),
-        ("(module (table 1 funcref) (table 1 funcref))", "defined tables count of 2 exceeds the per-instance limit of 1"),
+        (
+            "(module (table 20001 funcref))",
+            "table index 0 has a minimum element size of 20001 which exceeds the limit of 20000",
+        ),
+        (
+            "(module (table 1 funcref) (table 1 funcref))",
+            "defined tables count of 2 exceeds the per-instance limit of 1",
+        ),
         ("(module " + "(global (mut v128) (v128.const i64x2 0 0))" * 50_000 + ")", None),
         ("(module (memory 65536))", None),
     ],

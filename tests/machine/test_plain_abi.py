@@ -129,7 +129,8 @@ def test_trap_of_a_plain_function_has_its_kind(run: Run) -> None:
 
 def test_entry_need_not_be_named_where_there_is_one(run: Run) -> None:
     """Names of the ABI and of toolchains do not count."""
-    source = """(module (func (export "_initialize")) (func (export "__wasm_call_ctors")) (func (export "one") (result i32) (i32.const 1)))"""
+    source = """(module (func (export "_initialize")) (func (export "__wasm_call_ctors"))
+      (func (export "one") (result i32) (i32.const 1)))"""
     assert run(source).value == 1
 
 
@@ -144,5 +145,6 @@ def test_initialize_runs_before_a_plain_function(run: Run) -> None:
 
 def test_initialize_of_another_type_is_a_function_like_others(run: Run) -> None:
     """It is not called, as nobody knows with what."""
-    source = """(module (func (export "_initialize") (param i32) (unreachable)) (func (export "f") (result i32) (i32.const 4)))"""
+    source = """(module (func (export "_initialize") (param i32) (unreachable))
+      (func (export "f") (result i32) (i32.const 4)))"""
     assert run(source).value == 4

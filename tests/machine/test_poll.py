@@ -19,7 +19,9 @@ Wat = Callable[..., str]
 Run = Callable[..., Result]
 
 POLL = '(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))'
-CLOCK_TIME = '(import "wasi_snapshot_preview1" "clock_time_get" (func $clock_time_get (param i32 i64 i32) (result i32)))'
+CLOCK_TIME = (
+    '(import "wasi_snapshot_preview1" "clock_time_get" (func $clock_time_get (param i32 i64 i32) (result i32)))'
+)
 REALTIME, MONOTONIC = 0, 1
 ABSOLUTE = 1
 EINVAL = 28
@@ -141,7 +143,8 @@ def test_poll_of_the_most_there_may_be_works(poll: Callable[..., Result]) -> Non
 
 @pytest.mark.parametrize(
     "numbers",
-    [[65536, 0, 1, 0], [65536 - 47, 0, 1, 0], [0, 65536 - 31, 1, 0], [0, 0, 1, 65533], [2**31, 0, 1, 0], [0, 2**32 - 1, 1, 0],
+    [[65536, 0, 1, 0], [65536 - 47, 0, 1, 0], [0, 65536 - 31, 1, 0], [0, 0, 1, 65533], [2**31, 0, 1, 0],
+     [0, 2**32 - 1, 1, 0],
      [0, 0, 1, 2**32 - 4], [2**32 - 48, 0, 1, 0], [0, 0, 1400, 0]],
 )  # fmt: skip
 def test_poll_with_addresses_outside_the_memory_traps(run: Run, numbers: list[int]) -> None:
@@ -153,7 +156,8 @@ def test_poll_with_addresses_outside_the_memory_traps(run: Run, numbers: list[in
 
 def test_poll_without_a_memory_traps(run: Run) -> None:
     """There is nowhere to read from."""
-    source = f'(module {POLL} (func (export "f") (result i32) (call $poll (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0))))'
+    source = f"""(module {POLL} (func (export "f") (result i32)
+      (call $poll (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0))))"""
     assert isinstance(run(source).error, GuestTrap)
 
 
@@ -202,7 +206,8 @@ def test_poll_is_charged_as_a_call_and_by_its_bytes(poll: Callable[..., Result])
 
 def test_poll_in_a_loop_runs_out_of_fuel(wat: Wat, run: Run) -> None:
     """Polling what is ready, again and again, is bounded by fuel as any work is."""
-    body = "(loop $l (drop (call $poll (local.get $ptr) (i32.const 16384) (i32.const 1) (i32.const 16380))) (br $l)) (call $answer)"
+    body = """(loop $l
+      (drop (call $poll (local.get $ptr) (i32.const 16384) (i32.const 1) (i32.const 16380))) (br $l)) (call $answer)"""
     result = run(wat(body, imports=POLL, entry="f_raw"), stream(1, 0), entry="f_raw", fuel=1_000_000)
     assert isinstance(result.error, OutOfFuel)
 

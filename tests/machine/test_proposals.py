@@ -60,8 +60,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
         "the custom page sizes proposal must be enabled",
     ),
     "wide arithmetic": (
-        "(module (func (param i64 i64 i64 i64) (result i64 i64)"
-        " (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))",
+        (
+            "(module (func (param i64 i64 i64 i64) (result i64 i64)"
+            " (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))"
+        ),
         ("wasm_wide_arithmetic",),
         "wide arithmetic support is not enabled",
     ),
@@ -75,21 +77,27 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
 WORKING: dict[str, tuple[str, Any]] = {
     "SIMD": ('(func (export "f") (result i32) (i32x4.extract_lane 2 (v128.const i32x4 1 2 3 4)))', 3),
     "bulk memory": (
-        '(memory 1) (func (export "f") (result i32)'
-        ' (memory.fill (i32.const 8) (i32.const 7) (i32.const 4)) (i32.load (i32.const 8)))',
+        (
+            '(memory 1) (func (export "f") (result i32)'
+            " (memory.fill (i32.const 8) (i32.const 7) (i32.const 4)) (i32.load (i32.const 8)))"
+        ),
         0x07070707,
     ),
     "multi-value": ('(func (export "f") (result i32 i64) (i32.const 1) (i64.const 2))', [1, 2]),
     "reference types": (
-        '(table 3 externref) (func (export "f") (result i32)'
-        ' (drop (table.grow (ref.null extern) (i32.const 2))) (table.size))',
+        (
+            '(table 3 externref) (func (export "f") (result i32)'
+            " (drop (table.grow (ref.null extern) (i32.const 2))) (table.size))"
+        ),
         5,
     ),
     "sign extension": ('(func (export "f") (result i32) (i32.extend8_s (i32.const 255)))', -1),
     "saturating conversion": ('(func (export "f") (result i32) (i32.trunc_sat_f64_s (f64.const 1e99)))', 2**31 - 1),
     "mutable globals": (
-        '(global $g (export "g") (mut i32) (i32.const 4)) (func (export "f") (result i32)'
-        ' (global.set $g (i32.const 5)) (global.get $g))',
+        (
+            '(global $g (export "g") (mut i32) (i32.const 4)) (func (export "f") (result i32)'
+            " (global.set $g (i32.const 5)) (global.get $g))"
+        ),
         5,
     ),
 }

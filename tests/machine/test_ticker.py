@@ -109,11 +109,47 @@ def test_ticker_without_room_for_a_timer_is_an_error_with_the_remedy(own_engine:
     before = resource.getrlimit(resource.RLIMIT_SIGPENDING)
     resource.setrlimit(resource.RLIMIT_SIGPENDING, (0, before[1]))
     try:
-        with pytest.raises(HostError, match=r"no timer for deadlines: .*; raise the limit on pending signals \(ulimit -i\)"):
+        with pytest.raises(
+            HostError, match=r"no timer for deadlines: .*; raise the limit on pending signals \(ulimit -i\)"
+        ):
             Ticker(own_engine.pointer)
     finally:
         resource.setrlimit(resource.RLIMIT_SIGPENDING, before)
     own_engine.close()
+
+
+def test_ticker_finds_its_timers_in_an_older_c_library(
+    live: Live, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before glibc 2.34 they were in librt, which newer ones keep for what was built against it."""
+    real = ctypes.PyDLL
+    opened = []
+
+    def older(name: str | None, **settings: bool) -> object:
+        opened.append(name)
+        return object() if name is None else real(name, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ctypes, "PyDLL", older)
+        timer = ticker._Timer()
+    assert opened == [None, "librt.so.1"]
+    there = timers()
+    monkeypatch.setattr(ticker, "_Timer", lambda: timer)
+    other = Ticker(engine.pointer)
+    assert timers() == there + 1
+    other.start()
+    try:
+        with live(LOOP) as instance:
+            assert how_a_loop_ends(instance) is TimedOut
+    finally:
+        other.close()
+    assert timers() == there
+
+
+def test_ticker_without_memory_says_so() -> None:
+    """A null pointer is not where ticks go."""
+    with pytest.raises(MemoryError):
+        ticker._for_ever(1 << 62)
 
 
 def test_ticker_that_the_kernel_refuses_to_set_is_an_error(own_engine: Engine) -> None:
@@ -135,13 +171,11 @@ def test_tick_of_an_engine_that_is_gone_counts_nowhere(own_engine: Engine) -> No
     assert ctypes.c_uint64.from_address(target).value != 0
 
 
-def test_tick_is_known_to_be_an_addition_and_nothing_else(
-    own_engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tick_is_known_to_be_an_addition_and_nothing_else(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that keeps its epoch elsewhere is refused before it is trusted with addresses."""
     ticker.check_layout()
+    real = capi.increment_epoch
     for other in (lambda engine: None, lambda engine: (real(engine), real(engine))):
-        real = capi.increment_epoch
         with monkeypatch.context() as patch:
             patch.setattr(capi, "increment_epoch", other)
             with pytest.raises(HostError, match="the engine keeps its epoch elsewhere"):

@@ -81,9 +81,14 @@ def test_guest_is_granted_no_directory(open_path: Callable[..., bytes]) -> None:
         assert open_path(path) == bytes((BAD_DESCRIPTOR,))
 
 
-@pytest.mark.parametrize(("path", "data"), [(b"file", b"inside"), (b"sub/file", b"deeper"), (b"sub/../file", b"inside"), (b"goodlink", b"deeper")])
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [(b"file", b"inside"), (b"sub/file", b"deeper"), (b"sub/../file", b"inside"), (b"goodlink", b"deeper")],
+)
 @pytest.mark.parametrize("mode", ["", ":ro"])
-def test_granted_directory_can_be_read(open_path: Callable[..., bytes], tree: Path, path: bytes, data: bytes, mode: str) -> None:
+def test_granted_directory_can_be_read(
+    open_path: Callable[..., bytes], tree: Path, path: bytes, data: bytes, mode: str
+) -> None:
     """Files in it and below it, and links that stay inside."""
     assert open_path(path, dirs=[f"{tree}::/data{mode}"]) == b"\0" + data
 
@@ -91,7 +96,8 @@ def test_granted_directory_can_be_read(open_path: Callable[..., bytes], tree: Pa
 @pytest.mark.parametrize("mode", ["", ":ro"])
 @pytest.mark.parametrize(
     "path",
-    [b"../secret", b"sub/../../secret", b"link", b"uplink", b"dirlink/secret", b"/etc/passwd", b"//etc/passwd", b"./../secret",
+    [b"../secret", b"sub/../../secret", b"link", b"uplink", b"dirlink/secret", b"/etc/passwd", b"//etc/passwd",
+     b"./../secret",
      b"sub/./.././../secret", b"..", b"/proc/self/root/etc/passwd"],
 )  # fmt: skip
 def test_granted_directory_cannot_be_left(open_path: Callable[..., bytes], tree: Path, path: bytes, mode: str) -> None:
@@ -118,9 +124,11 @@ def test_directory_granted_for_writing_can_be_written(open_path: Callable[..., b
 @pytest.mark.parametrize(
     ("name", "params", "call"),
     [
-        ("path_create_directory", "i32 i32 i32", "(call $path_create_directory (i32.const 3) (i32.const 16) (i32.const 3))"),
+        ("path_create_directory", "i32 i32 i32",
+         "(call $path_create_directory (i32.const 3) (i32.const 16) (i32.const 3))"),
         ("path_unlink_file", "i32 i32 i32", "(call $path_unlink_file (i32.const 3) (i32.const 20) (i32.const 4))"),
-        ("path_remove_directory", "i32 i32 i32", "(call $path_remove_directory (i32.const 3) (i32.const 25) (i32.const 3))"),
+        ("path_remove_directory", "i32 i32 i32",
+         "(call $path_remove_directory (i32.const 3) (i32.const 25) (i32.const 3))"),
         (
             "path_rename", "i32 i32 i32 i32 i32 i32",
             "(call $path_rename (i32.const 3) (i32.const 20) (i32.const 4) (i32.const 3) (i32.const 16) (i32.const 3))",
@@ -131,8 +139,8 @@ def test_directory_granted_for_writing_can_be_written(open_path: Callable[..., b
         ),
         (
             "path_link", "i32 i32 i32 i32 i32 i32 i32",
-            "(call $path_link (i32.const 3) (i32.const 0) (i32.const 20) (i32.const 4)"
-            " (i32.const 3) (i32.const 16) (i32.const 3))",
+            """(call $path_link (i32.const 3) (i32.const 0) (i32.const 20) (i32.const 4)
+               (i32.const 3) (i32.const 16) (i32.const 3))""",
         ),
     ],
 )  # fmt: skip
@@ -147,7 +155,9 @@ def test_directory_granted_read_only_keeps_its_entries(run: Run, tree: Path, nam
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch()], ids=["missing", "file"])
-def test_directory_that_is_none_is_refused_before_anything_runs(run: Run, tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_directory_that_is_none_is_refused_before_anything_runs(
+    run: Run, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
     """The grant names what is not there."""
     make(tmp_path / "gone")
     source = f'(module {READ} (memory (export "memory") 1) (func (export "f")))'
@@ -155,7 +165,9 @@ def test_directory_that_is_none_is_refused_before_anything_runs(run: Run, tmp_pa
         run(source, dirs=[f"{tmp_path}/gone::/data"])
 
 
-def test_directory_whose_name_is_no_text_is_an_error_and_no_crash(open_path: Callable[..., bytes], tmp_path: Path) -> None:
+def test_directory_whose_name_is_no_text_is_an_error_and_no_crash(
+    open_path: Callable[..., bytes], tmp_path: Path
+) -> None:
     """Linux allows such names; the engine takes UTF-8."""
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     os.mkdir(path)
@@ -167,12 +179,17 @@ def test_directories_have_the_names_that_were_granted(run: Run, tree: Path) -> N
     """In their order, from descriptor 3 on; after the last there is none."""
     imports = wasi("fd_prestat_get", "i32 i32") + wasi("fd_prestat_dir_name", "i32 i32 i32")
     source = f"""(module {imports} (memory (export "memory") 1)
-      (func (export "size") (param i32) (result i32 i32) (call $fd_prestat_get (local.get 0) (i32.const 8)) (i32.load (i32.const 12)))
+      (func (export "size") (param i32) (result i32 i32)
+        (call $fd_prestat_get (local.get 0) (i32.const 8)) (i32.load (i32.const 12)))
       (func (export "name") (param i32 i32) (result i32 i64)
         (call $fd_prestat_dir_name (local.get 0) (i32.const 16) (local.get 1)) (i64.load (i32.const 16))))"""
     dirs = [f"{tree}::/in", f"{tree}::out:ro"]
     assert run(source, 3, entry="size").value == [BAD_DESCRIPTOR, 0]
-    assert [run(source, number, entry="size", dirs=dirs).value for number in (3, 4, 5)] == [[0, 3], [0, 3], [BAD_DESCRIPTOR, 0]]
+    assert [run(source, number, entry="size", dirs=dirs).value for number in (3, 4, 5)] == [
+        [0, 3],
+        [0, 3],
+        [BAD_DESCRIPTOR, 0],
+    ]
     assert run(source, [3, 3], entry="name", dirs=dirs).value == [0, int.from_bytes(b"/in", "little")]
     assert run(source, [4, 3], entry="name", dirs=dirs).value == [0, int.from_bytes(b"out", "little")]
 
@@ -201,7 +218,11 @@ def test_guest_has_no_environment_but_what_was_granted(run: Run, monkeypatch: py
     """Nothing of the host's."""
     monkeypatch.setenv("SECRET", "x")
     assert strings(run, "environ") == []
-    assert strings(run, "environ", env={"MODE": "fast", "EMPTY": "", "ü": "=\n"}) == [b"MODE=fast", b"EMPTY=", "ü==\n".encode()]
+    assert strings(run, "environ", env={"MODE": "fast", "EMPTY": "", "ü": "=\n"}) == [
+        b"MODE=fast",
+        b"EMPTY=",
+        "ü==\n".encode(),
+    ]
 
 
 def test_guest_has_no_arguments_but_its_name_and_what_was_given(run: Run) -> None:
@@ -234,7 +255,10 @@ def test_standard_output_of_a_command_is_its_answer(run: Run) -> None:
 def test_standard_error_is_the_log(run: Run) -> None:
     """A line is an entry of the level info, also the last one that does not end."""
     result = run(writer(2, b"one\ntwo\nthree"), raw=True, event=b"")
-    assert (result.value, [tuple(log) for log in result.logs]) == (b"", [("info", "one"), ("info", "two"), ("info", "three")])
+    assert (result.value, [tuple(log) for log in result.logs]) == (
+        b"",
+        [("info", "one"), ("info", "two"), ("info", "three")],
+    )
     assert result.report.log_bytes == 11
 
 
@@ -258,7 +282,10 @@ def test_standard_streams_at_their_limit_are_whole(run: Run, descriptor: int) ->
     assert CUT not in result.logs
 
 
-@pytest.mark.parametrize("after", ["", "(unreachable)", "(call $proc_exit (i32.const 0))", "(call $proc_exit (i32.const 1))", "(loop $l (br $l))"])
+@pytest.mark.parametrize(
+    "after",
+    ["", "(unreachable)", "(call $proc_exit (i32.const 0))", "(call $proc_exit (i32.const 1))", "(loop $l (br $l))"],
+)
 def test_standard_output_over_its_limit_is_the_failure_whatever_the_guest_makes_of_it(run: Run, after: str) -> None:
     """It ends normally, traps, exits or loops: it is ResultTooLarge, soon, and no part of the output is an answer."""
     result = run(writer(1, b"x" * 1000, 1000, after), raw=True, event=b"", result_bytes=5000, timeout=20)
@@ -270,7 +297,11 @@ def test_standard_output_over_its_limit_is_the_failure_whatever_the_guest_makes_
 
 def test_standard_output_without_end_is_ended(run: Run) -> None:
     """A guest that ignores that its writes are refused is stopped, long before its time."""
-    source = writer(1, b"x" * 1000).replace("(br_if $refused (call", "(drop (call").replace("(br_if $again (local.tee", "(br $again) (drop (local.tee")
+    source = (
+        writer(1, b"x" * 1000)
+        .replace("(br_if $refused (call", "(drop (call")
+        .replace("(br_if $again (local.tee", "(br $again) (drop (local.tee")
+    )
     result = run(source, raw=True, event=b"", result_bytes=5000, timeout=20)
     assert isinstance(result.error, ResultTooLarge)
     assert result.report.duration < 10
@@ -345,7 +376,11 @@ def test_exit_status_of_a_guest_is_its_error(run: Run) -> None:
 def test_exit_of_a_guest_that_answers_otherwise_is_an_error(wat: Wat, run: Run) -> None:
     """A native guest that exits has not answered, whatever the status."""
     for status in (0, 3):
-        result = run(wat(f"(call $proc_exit (i32.const {status})) (call $answer)", imports=EXIT, entry="f_raw"), b"", entry="f_raw")
+        result = run(
+            wat(f"(call $proc_exit (i32.const {status})) (call $answer)", imports=EXIT, entry="f_raw"),
+            b"",
+            entry="f_raw",
+        )
         assert isinstance(result.error, GuestExit)
         assert result.error.status == status
 
@@ -361,7 +396,9 @@ def test_streams_of_a_context_that_nobody_knows_are_refused(executor: wasmrun.Ex
 
 def test_guests_of_one_engine_write_to_their_own_streams(cache_dir: Any) -> None:
     """Many at once: nobody's output is another's."""
-    functions = {letter: wasmrun.Function(writer(1, letter * 3000, 5), raw=True, warm=0) for letter in (b"a", b"b", b"c")}
+    functions = {
+        letter: wasmrun.Function(writer(1, letter * 3000, 5), raw=True, warm=0) for letter in (b"a", b"b", b"c")
+    }
     with wasmrun.Executor(cache_dir=cache_dir, threads=3, max_sandboxes=10) as executor:
         futures = [(letter, executor.submit(functions[letter], b"")) for _ in range(20) for letter in functions]
         for letter, future in futures:

@@ -36,7 +36,8 @@ REPORT = Report(
 )
 
 FIELDS_OF_THE_DESIGN = {
-    "request_id", "function", "version", "abi", "start", "status", "duration", "init_duration", "pool_wait", "fuel_used",
+    "request_id", "function", "version", "abi", "start", "status", "duration", "init_duration", "pool_wait",
+    "fuel_used",
     "memory_bytes", "event_bytes", "result_bytes", "log_bytes", "fuel_exact", "memory_near_limit",
 }  # fmt: skip
 
@@ -138,7 +139,9 @@ def test_json_text_gives_the_value_back(value: Any) -> None:
     """Integers of any size and floats exactly; text in any script."""
     again = from_json(to_json(value))
     assert again == value
-    assert from_json(to_json(value, indent=2).encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")) == value
+    assert (
+        from_json(to_json(value, indent=2).encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")) == value
+    )
 
 
 @pytest.mark.parametrize("data", [b"\x00\xff", bytearray(b"\x00\xff"), memoryview(b"\x00\xff")])

@@ -36,7 +36,13 @@ def test_limits_default_to_what_the_design_says() -> None:
 
 @pytest.mark.parametrize(
     ("timeout", "fuel"),
-    [(0.001, 20_000_000_000), (1, 20_000_000_000), (3, 21_000_000_000), ("10s", 70_000_000_000), ("1h", 25_200_000_000_000)],
+    [
+        (0.001, 20_000_000_000),
+        (1, 20_000_000_000),
+        (3, 21_000_000_000),
+        ("10s", 70_000_000_000),
+        ("1h", 25_200_000_000_000),
+    ],
 )
 def test_fuel_follows_the_timeout_and_has_a_floor(timeout: float | str, fuel: int) -> None:
     """7e9 for each second, at least 20e9."""

@@ -30,6 +30,9 @@ from wasmrun.units import format_duration, format_size
 
 _log = logging.getLogger("wasmrun.compiler")
 
+_MOST_THREADS = 8
+"""Threads of the child on a machine with many processors."""
+
 
 @dataclass(kw_only=True)
 class CompileLimits:
@@ -73,6 +76,9 @@ def compile_module(
                 input=source,
                 stdout=out,
                 stderr=err,
+                # By default the compiler starts a thread for each processor, and the C library reserves
+                # memory for each thread: with 64 of them the limit is reached before anything is compiled.
+                env={**os.environ, "RAYON_NUM_THREADS": str(min(_MOST_THREADS, os.cpu_count() or 1)), "MALLOC_ARENA_MAX": "2"},
                 timeout=limits.wall,
                 check=False,
             )

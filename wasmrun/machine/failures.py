@@ -10,7 +10,6 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from wasmrun.errors import (
-    GuestExit,
     GuestTrap,
     HostError,
     InvalidFunction,
@@ -44,10 +43,6 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
     trap, words[at] = words[at], 0
     if trap:
         return _from_trap(instance, trap)
-    status = ctypes.c_int(0)
-    if capi.error_exit_status(error, capi.addressof(status)):
-        capi.error_delete(error)
-        return GuestExit(status=status.value)
     frames = _frames(capi.error_trace, error)
     text = capi.take_error(error)
     stopped = _stopped(instance)

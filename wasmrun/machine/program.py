@@ -150,6 +150,7 @@ def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, host
         ("wasmrun", "log"): (LOG, hostcalls.log),
         ("env", "abort"): (ABORT, hostcalls.abort),
         (wasi.MODULE, "poll_oneoff"): (wasi.POLL, wasi.poll_oneoff),
+        (wasi.MODULE, "proc_exit"): (wasi.EXIT, wasi.proc_exit),
     }
     for name, host_function in function.imports:
         offered["wasmrun", name] = (MESSAGE, hostcalls.host_function(name, host_function))

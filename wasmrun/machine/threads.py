@@ -40,11 +40,15 @@ def guest_stack() -> Iterator[None]:
     is_mine = _stack_size_lock.acquire(timeout=_PATIENCE_SECONDS)
     try:
         chosen = threading.stack_size()  # asking without a size also sets it to 0
-        threading.stack_size(chosen if (chosen or _default_stack()) >= GUEST_STACK else GUEST_STACK)
+        enough = chosen if (chosen or _default_stack()) >= GUEST_STACK else GUEST_STACK
+        threading.stack_size(enough)
         try:
             yield
         finally:
-            threading.stack_size(chosen)
+            # Unless the program changed it meanwhile, which it may do without asking anybody.
+            found = threading.stack_size(chosen)
+            if found != enough:
+                threading.stack_size(found)
     finally:
         if is_mine:
             _stack_size_lock.release()

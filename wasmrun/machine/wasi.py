@@ -9,7 +9,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from wasmrun.errors import GuestTrap, HostError
+from wasmrun.errors import GuestExit, GuestTrap, HostError
 from wasmrun.machine import capi
 from wasmrun.machine.module import ExternType
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MODULE = "wasi_snapshot_preview1"
 POLL = ExternType("function", ("i32", "i32", "i32", "i32"), ("i32",))
+EXIT = ExternType("function", ("i32",), ())
 
 _SUBSCRIPTION = struct.Struct("<QB7xI4xQQH6x")
 _EVENT = struct.Struct("<QHB5xQH6x")
@@ -123,6 +124,11 @@ def _fill(config: int, args: tuple[str, ...], env: tuple[tuple[str, str], ...], 
 def _texts(texts: Any) -> ctypes.Array[ctypes.c_char_p]:
     encoded = [text.encode() for text in texts]
     return (ctypes.c_char_p * len(encoded))(*encoded)
+
+
+def proc_exit(_instance: Instance, words: Any) -> None:
+    """``proc_exit`` with whatever status; the engine's own takes those from 126 on for a host call that failed."""
+    raise GuestExit(status=ctypes.c_int32(words[0]).value)
 
 
 def poll_oneoff(instance: Instance, words: Any) -> int:

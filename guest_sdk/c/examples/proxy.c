@@ -47,7 +47,7 @@ typedef struct {
     int64_t whole, billionths; /* of one sign while parsing; billionths may exceed one while summing */
 } decimal;
 
-#define JSON_DEPTH 64
+#define JSON_DEPTH 64 /* skip_value has a bit for each */
 
 typedef struct {
     const uint8_t *at, *end;
@@ -141,7 +141,7 @@ static bool take_word(json *text, const char *word) {
     return true;
 }
 
-static bool skip_value(json *text, unsigned depth) {
+static bool skip_scalar(json *text) {
     wasmrun_bytes string;
     decimal number;
     bool fits;
@@ -152,19 +152,40 @@ static bool skip_value(json *text, unsigned depth) {
     case 't': return take_word(text, "true");
     case 'f': return take_word(text, "false");
     case 'n': return take_word(text, "null");
-    case '[': case '{': break;
     default: return take_number(text, &number, &fits);
     }
-    if (depth == 0) return false;
-    bool object = *text->at == '{';
-    char close = object ? '}' : ']';
-    text->at++;
-    if (take(text, close)) return true;
-    do {
-        if (object && (!take_string(text, &string) || !take(text, ':'))) return false;
-        if (!skip_value(text, depth - 1)) return false;
-    } while (take(text, ','));
-    return take(text, close);
+}
+
+static bool take_key(json *text) {
+    wasmrun_bytes key;
+    return take_string(text, &key) && take(text, ':');
+}
+
+/* Without recursion: of the arrays and objects that are open, all there is to know is which of the two each is. */
+static bool skip_value(json *text) {
+    uint64_t objects = 0; /* one bit a level, the innermost lowest */
+    unsigned depth = 0;
+    for (;;) {
+        bool object = take(text, '{');
+        if (object || take(text, '[')) {
+            if (depth == JSON_DEPTH) return false;
+            depth++;
+            objects = objects << 1 | object;
+            if (!take(text, object ? '}' : ']')) {
+                if (object && !take_key(text)) return false;
+                continue; /* with the first item */
+            }
+            depth--;
+            objects >>= 1;
+        } else if (!skip_scalar(text)) {
+            return false;
+        }
+        /* A value is complete, and with it what ends here. */
+        for (; depth != 0 && !take(text, ','); depth--, objects >>= 1)
+            if (!take(text, (objects & 1) != 0 ? '}' : ']')) return false;
+        if (depth == 0) return true;
+        if ((objects & 1) != 0 && !take_key(text)) return false;
+    }
 }
 
 /* NULL, or what is wrong. */
@@ -195,7 +216,7 @@ static const char *sum_of_body(wasmrun_bytes body, decimal *sum) {
         if (wasmrun_is(key, "numbers")) {
             problem = sum_of_array(&text, sum);
             if (problem != NULL) return problem;
-        } else if (!skip_value(&text, JSON_DEPTH)) {
+        } else if (!skip_value(&text)) {
             return malformed;
         }
     } while (take(&text, ','));

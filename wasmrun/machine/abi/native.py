@@ -45,11 +45,6 @@ class Native:
     def __init__(self, function: Function, module: Module) -> None:
         self.entry = _choose_entry(function, module.exports)
         self.is_raw = self.entry.endswith("_raw")
-        if function.raw and not self.is_raw:
-            raise InvalidFunction(
-                f"raw=True (--raw) passes bytes as they stand, but {printable(self.entry)} takes the envelope; "
-                "name an entry that ends in '_raw'"
-            )
         self.needs_context = not self.is_raw
         self._entry_name = self.entry.encode()
         for name, (params, results) in _SIGNATURES.items():

@@ -33,8 +33,6 @@ class Plain:
     can_reuse = True
 
     def __init__(self, function: Function, module: Module) -> None:
-        if function.raw:
-            raise InvalidFunction("raw=True (--raw) passes bytes as they stand, but a plain function takes numbers")
         numeric = [
             name
             for name, type_ in module.exports.items()
