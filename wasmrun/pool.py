@@ -29,7 +29,7 @@ _log = logging.getLogger("wasmrun.pool")
 ROUND_SECONDS = 0.001
 """Pause between two rounds of the keeper while there is something to do."""
 
-MOST_SPENT = 16
+MOST_SPENT = 64
 """Spent sandboxes that may wait for the keeper; an event that finds more destroys its own."""
 
 _FIRST_BACKOFF = 0.1
@@ -550,6 +550,10 @@ class Pool:
                 shelf.ready.append(sandbox)
             if self._waiting:
                 self._changed.notify_all()
+
+    def sweep(self) -> None:
+        """Destroy everything that is spent: its places, and memory that is in the processor's caches, serve again."""
+        self._destroy(len(self._spent))
 
     def _destroy(self, count: int) -> None:
         for _ in range(count):

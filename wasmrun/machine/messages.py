@@ -29,8 +29,9 @@ def decode(message: bytes) -> Any:
     try:
         value = _unpack(message)
         # What msgpack gives without being asked: byte strings as keys, and timestamps.
-        if (b"\xc4" in message or b"\xc5" in message or b"\xc6" in message) or (
-            b"\xff" in message and any(mark in message for mark in _TIMESTAMPS)
+        # A number is looked for as a byte, in a fifth of the time that bytes of length 1 take.
+        if (0xC4 in message or 0xC5 in message or 0xC6 in message) or (
+            0xFF in message and any(mark in message for mark in _TIMESTAMPS)
         ):
             _check(value)
     except _Refused:

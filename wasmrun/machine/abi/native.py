@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgpack
@@ -33,6 +34,9 @@ _SIGNATURES = {
     "_initialize": ((), ()),
 }
 _MASK32 = 0xFFFFFFFF
+_eight_bytes = struct.Struct(">Q").pack
+# What MessagePack writes before a text of 0 to 255 bytes.
+_TEXT_HEADS = tuple(bytes((0xA0 | length,)) if length < 32 else bytes((0xD9, length)) for length in range(256))
 
 
 class Native:
@@ -90,11 +94,10 @@ class Native:
             raise InvalidEvent(f"the event cannot be encoded as MessagePack: {error}") from None
         request_id = given.request_id.encode()
         length = len(request_id)
-        if length > 255 or given[2:] != (None, None, None):
+        if length > 255 or not (given[2] is given[3] is given[4] is None):
             return b"\x92" + packed + self._full_context(given)
-        head = bytes((0xA0 | length,)) if length < 32 else bytes((0xD9, length))
         return b"".join(
-            (b"\x92", packed, self._head, head, request_id, self._middle, given.deadline_ms.to_bytes(8, "big"))
+            (b"\x92", packed, self._head, _TEXT_HEADS[length], request_id, self._middle, _eight_bytes(given.deadline_ms))
         )
 
     def _full_context(self, given: Given) -> bytes:
