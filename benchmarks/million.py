@@ -21,7 +21,7 @@ CAVEATS = (
     "All events are answered: errors are not part of it.",
     "A sample is taken when the background has done its work: what is ready and spent at a moment is no growth.",
     "All 128 places for sandboxes are used once before: the engine keeps two maps of each for as long as it lives.",
-    "Two or four maps more are no leak: the C library keeps stacks of the threads that its timer ticks on, once they met.",
+    "Some maps more are no leak: the C library keeps a few stacks of threads that its timer has ticked on.",
     "Growth is counted from a first sample after a tenth as many events, when caches have found their size.",
     "A count's median is over the first sample and 20 more, spread evenly; its growth is the last less the first.",
 )

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import pytest
 
 import wasmrun
@@ -306,6 +307,22 @@ def test_a_request_is_only_what_an_answer_may_be(
     assert called == []
     assert isinstance(result.error, wasmrun.GuestError)
     assert result.error.type == "InvalidArgument"
+
+
+def test_a_request_over_the_limit_is_an_error_value(
+    executor: wasmrun.Executor, guest: Callable[..., str], fail: Fail
+) -> None:
+    """What leaves the sandbox is bounded by `result_bytes`, host calls included: one byte more is not even copied."""
+    request = msgpack.packb(bytes(1000))
+    lengths: list[int] = []
+    source = guest(f"(call $call (i32.const 16) (i32.const {len(request)}))", data=request)
+    imports = {"app.call": lambda value: lengths.append(len(value))}
+    assert executor.invoke(wasmrun.Function(source, imports=imports, result_bytes=len(request), warm=0), None) is None
+    assert lengths == [1000]
+    error = fail(source, imports=imports, result_bytes=len(request) - 1)
+    assert (type(error), error.type) == (wasmrun.GuestError, "InvalidArgument")
+    assert "more than the limit of 1002 B (result_bytes)" in error.message
+    assert lengths == [1000]
 
 
 def test_a_host_function_that_hangs_ends_with_the_deadline_when_it_returns(

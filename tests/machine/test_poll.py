@@ -154,6 +154,12 @@ def test_poll_with_addresses_outside_the_memory_traps(run: Run, numbers: list[in
     assert error.kind == "memory out of bounds"
 
 
+@pytest.mark.parametrize("numbers", [[65536 - 48, 0, 1, 64], [0, 65536 - 32, 1, 64], [0, 64, 1, 65532]])
+def test_poll_reaches_to_the_last_byte(run: Run, numbers: list[int]) -> None:
+    """Of what it reads and of what it writes: here a subscription of zeros, to a clock that is due at once."""
+    assert run(POLL_NUMBERS, numbers).value == 0
+
+
 def test_poll_without_a_memory_traps(run: Run) -> None:
     """There is nowhere to read from."""
     source = f"""(module {POLL} (func (export "f") (result i32)

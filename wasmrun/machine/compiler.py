@@ -76,9 +76,7 @@ def compile_module(
                 input=source,
                 stdout=out,
                 stderr=err,
-                # By default the compiler starts a thread for each processor, and the C library reserves
-                # memory for each thread: with 64 of them the limit is reached before anything is compiled.
-                env={**os.environ, "RAYON_NUM_THREADS": str(min(_MOST_THREADS, os.cpu_count() or 1)), "MALLOC_ARENA_MAX": "2"},
+                env={**os.environ, **_environment()},
                 timeout=limits.wall,
                 check=False,
             )
@@ -92,6 +90,18 @@ def compile_module(
         out.seek(0)
         err.seek(0)
         return _read_answer(done.returncode, out.readline(1 << 20), out.read, err.read(4000), limits)
+
+
+def _environment() -> dict[str, str]:
+    """Variables of the child, so that it ends where it reaches the limit on its address space, and not sooner."""
+    return {
+        # By default there is a thread for each processor, and the C library reserves memory for each
+        # thread: with 64 of them nothing could be compiled.
+        "RAYON_NUM_THREADS": str(min(_MOST_THREADS, os.cpu_count() or 1)),
+        "MALLOC_ARENA_MAX": "2",
+        # Where memory is short, a backtrace has none either, and waits for its own lock.
+        "RUST_BACKTRACE": "0",
+    }
 
 
 def _read_answer(

@@ -20,6 +20,7 @@ from wasmrun.machine import capi, messages
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.instance import ALLOC, VALUES, Instance
 from wasmrun.machine.module import ExternType
+from wasmrun.units import format_size
 
 CALL_FUEL = 1_000
 """Fuel that a call of the host costs; each byte that it carries costs 1 more."""
@@ -124,10 +125,8 @@ class _NoFuel(Exception):
     """The guest's fuel does not pay for what it asked the host to do."""
 
 
-def _read(instance: Instance, pointer: int, length: int, what: str) -> bytes:
-    pointer &= _MASK32
-    length &= _MASK32
-    # Before the copy: a guest must not make the host copy what it can't pay for.
+def _claim(instance: Instance, pointer: int, length: int, what: str) -> None:
+    """Charge for *length* bytes at *pointer*, and see to it that the guest has them; what is copied may be less."""
     if not instance.charge(length):
         raise _NoFuel
     if not instance.memory_base or not instance.holds(pointer, length):
@@ -136,7 +135,6 @@ def _read(instance: Instance, pointer: int, length: int, what: str) -> bytes:
             f"{instance.memory_bytes} bytes",
             kind="memory out of bounds",
         )
-    return instance.read(pointer, length)
 
 
 def log(instance: Instance, words: Any) -> None:
@@ -147,7 +145,10 @@ def log(instance: Instance, words: Any) -> None:
     if book.is_cut:
         instance.charge(length)
         return
-    text = _read(instance, words[2], length, "wasmrun.log")
+    pointer = words[2] & _MASK32
+    _claim(instance, pointer, length, "wasmrun.log")
+    # One byte more than there is room for, and the log is cut.
+    text = instance.read(pointer, min(length, book.room + 1))
     book.add(level if level < 5 else (4 if level < 1 << 31 else 0), text)
 
 
@@ -174,12 +175,17 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
     """
 
     def body(instance: Instance, words: Any) -> int:
-        request = _read(instance, words[0], words[2], f"wasmrun.{name}")
+        pointer, length = words[0] & _MASK32, words[2] & _MASK32
+        _claim(instance, pointer, length, f"wasmrun.{name}")
+        most = instance.program.function.result_bytes
+        if length > most:
+            # Decoding takes time and up to 80 times the memory, outside the sandbox and its limits.
+            message = f"{format_size(length)}, more than the limit of {format_size(most)} (result_bytes)"
+            return _refuse(instance, message)
         try:
-            value = messages.decode(request)
+            value = messages.decode(instance.read(pointer, length))
         except ValueError as error:
-            message = f"not MessagePack that can be read: {error}"
-            return _answer(instance, [1, {"type": "InvalidArgument", "message": message}])
+            return _refuse(instance, f"not MessagePack that can be read: {error}")
         # Only in here may a signal handler raise: all around is what would lose the exception.
         instance.is_hosting = True
         try:
@@ -206,8 +212,8 @@ def _text(error: Exception) -> str:
         return f"(its text cannot be had: {type(failed).__name__})"
 
 
-def _answer(instance: Instance, value: object) -> int:
-    return _put(instance, msgpack.packb(value))
+def _refuse(instance: Instance, message: str) -> int:
+    return _put(instance, msgpack.packb([1, {"type": "InvalidArgument", "message": message}]))
 
 
 def _put(instance: Instance, data: bytes) -> int:

@@ -22,6 +22,11 @@ class LogBook:
         self._left = limit
         self._partial = b""
 
+    @property
+    def room(self) -> int:
+        """Bytes of text that the next entry may have at most."""
+        return max(0, self._left - _ENTRY_COST)
+
     def add(self, level: int, text: bytes) -> None:
         """One entry of a level from 0 to 4; other levels count as the nearest one."""
         if self.is_cut:
