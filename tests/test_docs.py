@@ -32,7 +32,7 @@ import pytest
 import wasmrun
 from wasmrun import cli, errors, limits
 from wasmrun.errors import OUTCOMES, WasmrunError
-from wasmrun.pool import PoolStats
+from wasmrun.shelf import PoolStats
 from wasmrun.settings import REQUIRED, Setting
 from wasmrun.units import format_size
 

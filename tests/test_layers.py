@@ -19,7 +19,7 @@ PACKAGE = Path(str(wasmrun.__file__)).parent
 LAYERS = {
     0: ("errors", "units", "settings", "limits", "function", "invocation", "jsontext"),
     1: ("machine",),
-    2: ("sandbox", "pool"),
+    2: ("sandbox", "plan", "shelf", "pool"),
     3: ("watch", "futures", "keeper", "core", "executor"),
     6: ("bench", "cli", "__main__"),
 }

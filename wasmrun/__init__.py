@@ -17,26 +17,63 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from wasmrun.errors import (
         FunctionError as FunctionError,
+    )
+    from wasmrun.errors import (
         FunctionNotFound as FunctionNotFound,
+    )
+    from wasmrun.errors import (
         GuestError as GuestError,
+    )
+    from wasmrun.errors import (
         GuestExit as GuestExit,
+    )
+    from wasmrun.errors import (
         GuestTrap as GuestTrap,
+    )
+    from wasmrun.errors import (
         HostError as HostError,
+    )
+    from wasmrun.errors import (
         InvalidAnswer as InvalidAnswer,
+    )
+    from wasmrun.errors import (
         InvalidEvent as InvalidEvent,
+    )
+    from wasmrun.errors import (
         InvalidFunction as InvalidFunction,
+    )
+    from wasmrun.errors import (
         OutOfFuel as OutOfFuel,
+    )
+    from wasmrun.errors import (
         OutOfMemory as OutOfMemory,
+    )
+    from wasmrun.errors import (
         PayloadTooLarge as PayloadTooLarge,
+    )
+    from wasmrun.errors import (
         ResultTooLarge as ResultTooLarge,
+    )
+    from wasmrun.errors import (
         Throttled as Throttled,
+    )
+    from wasmrun.errors import (
         TimedOut as TimedOut,
+    )
+    from wasmrun.errors import (
         WasmrunError as WasmrunError,
     )
-    from wasmrun.executor import Executor as Executor, Loaded as Loaded, Stats as Stats
-    from wasmrun.function import Directory as Directory, Function as Function, Grants as Grants
+    from wasmrun.executor import Executor as Executor
+    from wasmrun.executor import Loaded as Loaded
+    from wasmrun.executor import Stats as Stats
+    from wasmrun.function import Directory as Directory
+    from wasmrun.function import Function as Function
+    from wasmrun.function import Grants as Grants
     from wasmrun.futures import Future as Future
-    from wasmrun.invocation import Context as Context, Log as Log, Report as Report, Result as Result
+    from wasmrun.invocation import Context as Context
+    from wasmrun.invocation import Log as Log
+    from wasmrun.invocation import Report as Report
+    from wasmrun.invocation import Result as Result
     from wasmrun.limits import Limits as Limits
     from wasmrun.machine.compiler import CompileLimits as CompileLimits
     from wasmrun.machine.inspection import Inspection as Inspection

@@ -24,7 +24,8 @@ from wasmrun.machine.loader import Loader
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
-from wasmrun.pool import Pool, Shelf
+from wasmrun.pool import Pool
+from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits

@@ -43,8 +43,9 @@ from wasmrun.machine.failures import Stopped
 from wasmrun.machine.loader import Compiled
 from wasmrun.machine.program import Program
 from wasmrun.machine.threads import guest_stack, stack_bytes
-from wasmrun.pool import PoolStats, Shelf, Unloaded
+from wasmrun.pool import Unloaded
 from wasmrun.sandbox import Sandbox
+from wasmrun.shelf import PoolStats, Shelf
 from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
 

@@ -1,7 +1,7 @@
 """The pool: sandboxes that are ready before their event, for every function of one executor.
 
-`plan` decides, as a function from state to actions; `Pool` holds the state under one small lock and
-acts outside it. An event takes the sandbox that was made last (its memory is the warmest), and makes
+`wasmrun.plan` decides, as a function from state to actions; `Pool` holds the state under one small lock
+and acts outside it. An event takes the sandbox that was made last (its memory is the warmest), and makes
 its own where none is ready. Refilling and destroying are done between events, by the keeper's thread:
 
 * While events come, the keeper stays out of their way, except for functions that run dry.
@@ -15,14 +15,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from wasmrun.errors import Throttled, WasmrunError
-from wasmrun.function import Function
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.program import Program
+from wasmrun.plan import PoolState, ShelfState, plan
 from wasmrun.sandbox import Sandbox
+from wasmrun.shelf import PoolStats, Shelf
 
 _log = logging.getLogger("wasmrun.pool")
 
@@ -35,7 +36,6 @@ MOST_SPENT = 64
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
 _TURN_SECONDS = 0.02
-_NO_LIMIT = 1 << 60
 
 
 class SupportsStop(Protocol):
@@ -57,159 +57,6 @@ class SupportsStop(Protocol):
 
 class Unloaded(Exception):
     """The function was unloaded before the event that looked it up took a sandbox: load it anew."""
-
-
-class ShelfState(NamedTuple):
-    """What the plan needs to know of one function."""
-
-    name: int
-    warm: int
-    ready: int
-    idle_seconds: float
-    may_prepare: bool
-
-
-class PoolState(NamedTuple):
-    """What the plan needs to know of the pool: room for more sandboxes, and whether events are coming."""
-
-    shelves: tuple[ShelfState, ...]
-    room: int
-    spent: int
-    is_quiet: bool
-    is_short_of_memory: bool
-    idle_limit: float
-
-
-class Actions(NamedTuple):
-    """What to do now: prepare and trim so many of which function, and destroy so many that are spent."""
-
-    prepare: tuple[tuple[int, int], ...]
-    trim: tuple[tuple[int, int], ...]
-    destroy: int
-
-
-def plan(state: PoolState) -> Actions:
-    """Decide one round. Pure: the same state gives the same actions.
-
-    Without memory to spare nothing is prepared, and what is ready goes, least recently used first.
-    """
-    trim: list[tuple[int, int]] = []
-    prepare: list[tuple[int, int]] = []
-    destroy = state.spent if state.is_quiet or state.is_short_of_memory else 0
-    if state.is_short_of_memory:
-        oldest = sorted((shelf for shelf in state.shelves if shelf.ready), key=lambda shelf: -shelf.idle_seconds)
-        excess = -(-sum(shelf.ready for shelf in oldest) // 2)
-        for shelf in oldest:
-            going = min(shelf.ready, excess)
-            excess -= going
-            if going:
-                trim.append((shelf.name, going))
-        return Actions((), tuple(trim), destroy)
-    room = state.room + destroy
-    for shelf in state.shelves:
-        surplus = shelf.ready - shelf.warm
-        if surplus > 0 and shelf.idle_seconds >= state.idle_limit:
-            trim.append((shelf.name, surplus))
-        if surplus >= 0 or not shelf.may_prepare or room <= 0:
-            continue
-        # While events come, only a function that runs dry is worth disturbing them for.
-        wanted = -surplus if state.is_quiet else max(0, -(-shelf.warm // 2) - shelf.ready)
-        if not state.is_quiet and shelf.ready * 4 >= shelf.warm:
-            wanted = 0
-        wanted = min(wanted, room)
-        if wanted:
-            prepare.append((shelf.name, wanted))
-            room -= wanted
-    return Actions(tuple(prepare), tuple(trim), destroy)
-
-
-class ShelfStats(NamedTuple):
-    """Counters of one function's sandboxes since its executor started."""
-
-    ready: int
-    in_flight: int
-    warm_starts: int
-    cold_starts: int
-    waits: int
-    throttled: int
-    refills: int
-    refill_failures: int
-    evictions: int
-
-
-class PoolStats(NamedTuple):
-    """Counters of the whole pool; ``functions`` has those of each function.
-
-    ``live`` is the sum of ``ready``, ``in_flight`` (events, and sandboxes being prepared) and ``spent``.
-    """
-
-    live: int
-    ready: int
-    in_flight: int
-    spent: int
-    warm_starts: int
-    cold_starts: int
-    waits: int
-    throttled: int
-    refills: int
-    refill_failures: int
-    evictions: int
-    functions: dict[Function, ShelfStats]
-
-
-class Shelf:
-    """The sandboxes of one function, and its program. Every field is guarded by the pool's lock."""
-
-    __slots__ = (
-        "backoff",
-        "by_tenant",
-        "cold_starts",
-        "evictions",
-        "filling",
-        "function",
-        "in_flight",
-        "is_noted",
-        "is_removed",
-        "last_used",
-        "most",
-        "needs_keeper",
-        "number",
-        "program",
-        "ready",
-        "refill_failures",
-        "refills",
-        "retry_at",
-        "throttled",
-        "waits",
-        "warm_starts",
-    )
-
-    def __init__(self, program: Program, number: int) -> None:
-        self.program = program
-        self.function = program.function
-        self.number = number
-        self.ready: deque[Sandbox] = deque()
-        self.in_flight = 0
-        # Sandboxes that are being prepared ahead of their events.
-        self.filling = 0
-        self.is_removed = False
-        self.most = program.function.concurrency or _NO_LIMIT
-        self.by_tenant = program.function.reuse
-        # Nothing is ever ready of a function that asks for nothing: the keeper need not look at it.
-        self.needs_keeper = bool(program.function.warm or program.function.reuse)
-        self.is_noted = not self.needs_keeper
-        self.last_used = 0.0
-        self.backoff = 0.0
-        self.retry_at = 0.0
-        self.warm_starts = self.cold_starts = self.waits = self.throttled = 0
-        self.refills = self.refill_failures = self.evictions = 0
-
-    def stats(self) -> ShelfStats:
-        """The counters as a value."""
-        return ShelfStats(
-            len(self.ready), self.in_flight, self.warm_starts, self.cold_starts, self.waits, self.throttled,
-            self.refills, self.refill_failures, self.evictions,
-        )  # fmt: skip
 
 
 class Pool:

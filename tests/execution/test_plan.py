@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmrun.pool import Actions, PoolState, ShelfState, plan
+from wasmrun.plan import Actions, PoolState, ShelfState, plan
 
 
 def shelf(name: int = 0, *, warm: int = 4, ready: int = 0, idle: float = 0.0, may: bool = True) -> ShelfState:

@@ -20,7 +20,8 @@ from wasmrun.machine.instance import RECORD_WORDS
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
-from wasmrun.pool import MOST_SPENT, Pool, Shelf, Unloaded
+from wasmrun.pool import MOST_SPENT, Pool, Unloaded
+from wasmrun.shelf import Shelf
 from wasmrun.sandbox import Sandbox
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import ctypes
 import time
 from typing import TYPE_CHECKING
 
-from wasmrun.errors import HostError, InvalidAnswer, InvalidFunction
+from wasmrun.errors import HostError, InvalidAnswer
 from wasmrun.machine import capi
 from wasmrun.machine.engine import LOOK_TICKS
 from wasmrun.machine.failures import failure
@@ -18,7 +18,6 @@ from wasmrun.machine.logbook import LogBook
 from wasmrun.machine.ticker import TICK_NS
 
 if TYPE_CHECKING:
-    from wasmrun.machine.engine import Engine
     from wasmrun.machine.program import Program
     from wasmrun.machine.wasi import Output
 

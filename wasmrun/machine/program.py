@@ -9,12 +9,12 @@ from typing import NamedTuple
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.machine import capi, hostcalls, wasi
-from wasmrun.machine.abi.base import Abi
-from wasmrun.machine.abi.base import HANDLER
+from wasmrun.machine.abi.base import HANDLER, Abi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
+
 
 class Detected(NamedTuple):
     """The ABI that a module speaks, and what was seen in it that says so."""

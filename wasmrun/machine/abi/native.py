@@ -18,8 +18,8 @@ from wasmrun.errors import (
 )
 from wasmrun.machine import capi, messages
 from wasmrun.machine.abi.base import HANDLER, Given
-from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
 from wasmrun.machine.failures import failure
+from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

@@ -1,0 +1,101 @@
+"""A shelf: the sandboxes of one function in the pool, and what is counted of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from wasmrun.function import Function
+from wasmrun.machine.program import Program
+from wasmrun.sandbox import Sandbox
+
+_NO_LIMIT = 1 << 60
+
+
+class ShelfStats(NamedTuple):
+    """Counters of one function's sandboxes since its executor started."""
+
+    ready: int
+    in_flight: int
+    warm_starts: int
+    cold_starts: int
+    waits: int
+    throttled: int
+    refills: int
+    refill_failures: int
+    evictions: int
+
+
+class PoolStats(NamedTuple):
+    """Counters of the whole pool; ``functions`` has those of each function.
+
+    ``live`` is the sum of ``ready``, ``in_flight`` (events, and sandboxes being prepared) and ``spent``.
+    """
+
+    live: int
+    ready: int
+    in_flight: int
+    spent: int
+    warm_starts: int
+    cold_starts: int
+    waits: int
+    throttled: int
+    refills: int
+    refill_failures: int
+    evictions: int
+    functions: dict[Function, ShelfStats]
+
+
+class Shelf:
+    """The sandboxes of one function, and its program. Every field is guarded by the pool's lock."""
+
+    __slots__ = (
+        "backoff",
+        "by_tenant",
+        "cold_starts",
+        "evictions",
+        "filling",
+        "function",
+        "in_flight",
+        "is_noted",
+        "is_removed",
+        "last_used",
+        "most",
+        "needs_keeper",
+        "number",
+        "program",
+        "ready",
+        "refill_failures",
+        "refills",
+        "retry_at",
+        "throttled",
+        "waits",
+        "warm_starts",
+    )
+
+    def __init__(self, program: Program, number: int) -> None:
+        self.program = program
+        self.function = program.function
+        self.number = number
+        self.ready: deque[Sandbox] = deque()
+        self.in_flight = 0
+        # Sandboxes that are being prepared ahead of their events.
+        self.filling = 0
+        self.is_removed = False
+        self.most = program.function.concurrency or _NO_LIMIT
+        self.by_tenant = program.function.reuse
+        # Nothing is ever ready of a function that asks for nothing: the keeper need not look at it.
+        self.needs_keeper = bool(program.function.warm or program.function.reuse)
+        self.is_noted = not self.needs_keeper
+        self.last_used = 0.0
+        self.backoff = 0.0
+        self.retry_at = 0.0
+        self.warm_starts = self.cold_starts = self.waits = self.throttled = 0
+        self.refills = self.refill_failures = self.evictions = 0
+
+    def stats(self) -> ShelfStats:
+        """The counters as a value."""
+        return ShelfStats(
+            len(self.ready), self.in_flight, self.warm_starts, self.cold_starts, self.waits, self.throttled,
+            self.refills, self.refill_failures, self.evictions,
+        )  # fmt: skip
