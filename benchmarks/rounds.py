@@ -29,6 +29,12 @@ class Rounds:
         ratios = [a / b for a, b in zip(self._costs[over], self._costs[under], strict=True)]
         return figure(f"{over} ÷ {under}", "×", ratios, target)
 
+    def best_ratio(self, over: str, under: str, target: str = "") -> Figure:
+        """The lowest cost of `over` ÷ the lowest of `under`: both as on a machine that does nothing else."""
+        return figure(
+            f"{over} ÷ {under}, lowest costs", "×", [min(self._costs[over]) / min(self._costs[under])], target
+        )
+
 
 def interleave(contestants: Mapping[str, Round], rounds: int, unit: str = "µs") -> Rounds:
     """Run every contestant twice in each round; the first time, which wakes the processor, is not counted."""

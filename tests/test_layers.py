@@ -20,7 +20,7 @@ LAYERS = {
     0: ("errors", "units", "settings", "limits", "function", "invocation", "jsontext"),
     1: ("machine",),
     2: ("sandbox", "plan", "shelf", "pool"),
-    3: ("watch", "futures", "keeper", "core", "executor"),
+    3: ("watch", "threadstate", "futures", "keeper", "core", "reporting", "executor"),
     6: ("bench", "cli", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -28,13 +28,11 @@ from wasmrun.errors import (
     GuestTrap,
     HostError,
     PayloadTooLarge,
-    TimedOut,
     WasmrunError,
 )
 from wasmrun.function import Function
 from wasmrun.futures import Future
 from wasmrun.invocation import Report, Result
-from wasmrun.limits import KIB
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.config import EngineSettings
@@ -42,10 +40,12 @@ from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.loader import Compiled
 from wasmrun.machine.program import Program
-from wasmrun.machine.threads import guest_stack, stack_bytes
+from wasmrun.machine.threads import guest_stack
 from wasmrun.pool import Unloaded
+from wasmrun.reporting import complete_error, make_report
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import PoolStats, Shelf
+from wasmrun.threadstate import ThreadState
 from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
 
@@ -55,13 +55,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wasmrun")
 
-_HOST_STACK = 256 * KIB
-"""Stack that a thread needs beside its guest's, for the host's own work."""
-
-_NESTING_STACK = 128 * KIB
-"""Stack that a host function may use before it runs another function on the same thread."""
-
-_NEAR = 0.9
 
 
 class Stats(NamedTuple):
@@ -93,21 +86,6 @@ class _Options(NamedTuple):
 _DEFAULTS = _Options()
 _NO_EVENT: dict[str, Any] = {}
 _NO_POOL = PoolStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
-
-
-class _ThreadState(threading.local):
-    """What is known of one thread.
-
-    The size of its stack, and the room that is left for guests; how many functions of the program it
-    is in that invocations called; and the watch by which others end what it runs: on a worker that of
-    the future, on the main thread that of Ctrl-C.
-    """
-
-    size = 0
-    room = 0
-    depth = 0
-    is_main = False
-    watch: Watch | None = None
 
 
 class Executor(concurrent.futures.Executor):
@@ -149,7 +127,7 @@ class Executor(concurrent.futures.Executor):
         self._guard: InterruptGuard | None = None
         self._pid = 0
         self._is_shut = False
-        self._state = _ThreadState()
+        self._state = ThreadState()
         self._failures: Counter[str] = Counter()
         # Lambda's request ids are UUIDs. Random but for the last 12 digits, which count: as unique,
         # and without asking the kernel for random bytes at every event.
@@ -339,7 +317,7 @@ class Executor(concurrent.futures.Executor):
         """Do *work*, which runs guests, on the calling thread; *work* is told by which watch others can end it."""
         state = self._state
         if not state.size:
-            self._meet_thread(state)
+            state.meet()
         watch = state.watch
         if watch is None:
             watch = self._guarded(state) if state.is_main else None
@@ -372,7 +350,7 @@ class Executor(concurrent.futures.Executor):
                 shelf = _shelf(core, function)
             program = shelf.program
             if program.stack > self._state.room:
-                self._check_stack(program.stack)
+                self._state.refuse(program.stack)
             if watch is not None:
                 watch.is_busy = True
             sandbox = _take(core, shelf, options, watch)
@@ -400,7 +378,8 @@ class Executor(concurrent.futures.Executor):
             if not sandbox.is_ready:
                 sandbox.prepare()
             if program.has_host_functions:
-                value = self._run_nested(sandbox, payload, timeout_ns)
+                with self._state.nesting(program.stack):
+                    value = sandbox.run(payload, timeout_ns)
             else:
                 value = sandbox.run(payload, timeout_ns)
             if watch is not None and watch.reason is not None:
@@ -434,18 +413,6 @@ class Executor(concurrent.futures.Executor):
             )
         return payload
 
-    def _run_nested(self, sandbox: Sandbox, payload: bytes, timeout_ns: int) -> Any:
-        """Run a guest whose host functions may run further guests on what is left of this thread's stack."""
-        state = self._state
-        needed = sandbox.program.stack + _NESTING_STACK
-        state.room -= needed
-        state.depth += 1
-        try:
-            return sandbox.run(payload, timeout_ns)
-        finally:
-            state.room += needed
-            state.depth -= 1
-
     def _count(self, error: WasmrunError) -> None:
         with self._lock:
             self._failures[type(error).__name__] += 1
@@ -478,12 +445,10 @@ class Executor(concurrent.futures.Executor):
         if sandbox.request_id is None:
             sandbox.request_id = self._new_id()
         logs, log_bytes = sandbox.take_logs()
-        report = _report(sandbox, error, log_bytes)
+        report = make_report(sandbox, error, log_bytes)
         if error is not None:
-            error.report, error.logs = report, logs
-            if report.memory_near_limit and isinstance(error, (GuestError, GuestTrap, GuestExit)):
-                limit = format_size(report.memory_limit_bytes)
-                error.args = (f"{error.message} (its memory is near its limit of {limit})",)
+            error.logs = logs
+            complete_error(error, report)
         if self._on_report is not None:
             self._tell(self._on_report, report)
         return Result(value, error, report, logs) if keep else value
@@ -549,39 +514,20 @@ class Executor(concurrent.futures.Executor):
         core = self._open()
         shelf = _shelf(core, function)
         if function.stack > self._state.room:
-            self._check_stack(function.stack)
+            self._state.refuse(function.stack)
         if watch is not None:
             watch.is_busy = True
         core.pool.sweep()
         core.pool.fill(shelf, function.warm, watch=watch)
         return len(shelf.ready)
 
-    def _meet_thread(self, state: _ThreadState) -> None:
-        """What has to be known of a thread before a guest runs on it."""
-        state.size = stack_bytes()
-        state.room = state.size - _HOST_STACK
-        state.is_main = threading.current_thread() is threading.main_thread()
-
-    def _guarded(self, state: _ThreadState) -> Watch | None:
+    def _guarded(self, state: ThreadState) -> Watch | None:
         """The watch of Ctrl-C, which can be had on the main thread unless the program handles SIGINT itself."""
         with self._lock:
             if self._guard is None and not self._is_shut:
                 self._guard = guard_interrupts()
                 state.watch = self._guard.watch if self._guard is not None else None
         return state.watch
-
-    def _check_stack(self, guest_stack: int) -> None:
-        state = self._state
-        if state.depth:
-            raise HostError(
-                "functions are nested too deep on this thread: a host function may run another function, but every one "
-                "of them needs room on the same stack; run it on the executor's threads (submit)"
-            )
-        raise HostError(
-            f"this thread's stack has {format_size(state.size)}; a function with a stack of {format_size(guest_stack)} "
-            f"needs {format_size(guest_stack + _HOST_STACK)}: run it on the executor's threads (submit), or give the "
-            "thread more with threading.stack_size"
-        )
 
     def _new_id(self) -> str:
         return "%s%012x" % (self._id_prefix, next(self._ids))  # an f-string takes twice as long
@@ -606,41 +552,9 @@ class Executor(concurrent.futures.Executor):
         del future, error
 
 
-def _report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Report:
-    program = sandbox.program
-    function = program.function
-    memory = sandbox.current_memory_bytes()
-    return Report(
-        request_id=sandbox.request_id or "",
-        function=function.label,
-        version=str(function.version),
-        abi=program.abi.name,
-        start=sandbox.start,
-        status="success" if error is None else type(error).__name__,
-        duration=sandbox.run_ns / 1e9,
-        init_duration=sandbox.prepare_ns / 1e9 if sandbox.start == "cold" else None,
-        pool_wait=sandbox.waited_ns / 1e9,
-        fuel_used=sandbox.fuel_used() if function.is_metered else None,
-        fuel_exact=error is None or _fuel_is_exact(error),
-        memory_bytes=memory,
-        memory_limit_bytes=function.memory,
-        memory_near_limit=memory >= function.memory * _NEAR,
-        event_bytes=sandbox.event_bytes,
-        result_bytes=sandbox.result_bytes,
-        log_bytes=log_bytes,
-    )
-
-
 def _as_raised(stopped: Stopped) -> BaseException:
     """What the caller of an invocation sees that was ended on somebody's behalf."""
     return KeyboardInterrupt() if stopped.reason == "interrupted" else concurrent.futures.CancelledError()
-
-
-def _fuel_is_exact(error: FunctionError) -> bool:
-    """Whether the engine had written the fuel down: it keeps it in a register while a guest computes."""
-    if isinstance(error, GuestTrap):
-        return error.kind in ("unreachable", "abort", "host call")
-    return not isinstance(error, TimedOut)
 
 
 def _shelf(core: Core, function: Function) -> Shelf:

@@ -34,7 +34,7 @@ Make = Any
 @pytest.fixture(scope="module")
 def program(cache_dir: Path) -> Iterator[Program]:
     function = kit.pure(warm=2)
-    engine = Engine(EngineSettings(function.stack, function.is_metered), 30, RECORD_WORDS)
+    engine = Engine(EngineSettings(function.stack, function.is_metered), MOST_SPENT + 10, RECORD_WORDS)
     program = Program(function, engine, Loader(cache_dir, None).load(engine, function), Streams(engine))
     yield program
     program.close()
@@ -74,7 +74,7 @@ class Waiting:
 
 def test_spent_sandboxes_do_not_pile_up(program: Program) -> None:
     """Where the keeper does not keep up, an event destroys its own."""
-    pool = Pool(most=30, wait=0, idle=300)
+    pool = Pool(most=MOST_SPENT + 5, wait=0, idle=300)
     shelf = pool.add(program)
     sandboxes = []
     for _ in range(MOST_SPENT + 5):

@@ -169,6 +169,13 @@ def test_memory_above_the_limit_is_refused_with_both_sizes(run: Run, abi: str) -
         run('(module (memory (export "memory") 32))', memory="1MiB", abi=abi)
 
 
+def test_memory_of_just_the_limit_is_taken(run: Run) -> None:
+    """The limit is the last size that is allowed; growing further is refused."""
+    source = '(module (memory (export "memory") 16) (func (export "f") (result i32) (memory.grow (i32.const 1))))'
+    result = run(source, memory="1MiB")
+    assert (result.value, result.report.memory_near_limit) == (-1, True)
+
+
 def test_memory_above_the_limit_is_refused_also_where_it_is_not_exported(run: Run) -> None:
     """Nothing says so before it is instantiated, but nothing of it runs either."""
     source = '(module (memory 32) (func (export "f")))'

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -178,6 +179,15 @@ def test_compiler_needs_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_compiler_that_cannot_be_started_is_our_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not the function's."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(HostError, match=r"no child process to compile in: .*No such file"):
+        compiled("(module)")
+
+
+def test_compiler_without_a_place_for_what_comes_out_is_our_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A container without a directory for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(HostError, match=r"no child process to compile in: .*No such file"):
         compiled("(module)")
 

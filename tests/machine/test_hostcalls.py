@@ -482,6 +482,16 @@ def test_abort_with_any_pointer_is_still_an_abort(wat: Wat, run: Run, pointer: i
     assert run(source, b"", entry="f_raw").error.message == "the function aborted: no message"  # type: ignore[union-attr]  # it aborted
 
 
+def test_abort_finds_a_text_at_the_very_start_of_the_memory(wat: Wat, run: Run) -> None:
+    """Its length is in the first four bytes."""
+    source = wat(
+        "(i32.store (i32.const 0) (i32.const 2)) (i32.store16 (i32.const 4) (i32.const 65))"
+        "(call $abort (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 0)) (call $answer)",
+        imports=ABORT, entry="f_raw",
+    )  # fmt: skip
+    assert run(source, b"", entry="f_raw").error.message == "the function aborted: A"  # type: ignore[union-attr]  # it aborted
+
+
 def test_abort_with_a_length_that_is_not_there_has_no_text(wat: Wat, run: Run) -> None:
     """The length before the text says more than the memory holds."""
     source = wat(

@@ -103,7 +103,8 @@ def test_function_module_refuses_everything_else(module: Any) -> None:
         (WAT, "function"),
         ("dir/.wasm", ".wasm"),
         ("a\nb.wasm", "function"),
-        ("x" * 300 + ".wasm", "function"),
+        ("x" * 256 + ".wasm", "x" * 256),
+        ("x" * 257 + ".wasm", "function"),
         ("dir/", "function"),
     ],
 )

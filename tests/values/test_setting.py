@@ -40,6 +40,13 @@ def test_setting_holds_the_parsed_value() -> None:
     assert (oven.trays, oven.room, oven.time, oven.is_hot) == (3, 500, 90.0, True)
 
 
+def test_setting_takes_the_least_and_the_most_that_it_allows() -> None:
+    """Both bounds are values."""
+    for trays, room in ((1, 10), (4, 1000)):
+        oven = Oven(trays=trays, room=room)
+        assert (oven.trays, oven.room) == (trays, room)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

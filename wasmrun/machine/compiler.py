@@ -69,8 +69,8 @@ def compile_module(
     child = os.path.join(os.path.dirname(here), "compile_child.py")
     # Files, not pipes, for what comes out: the kernel bounds their size, and nobody has to read while
     # the child works.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
+    try:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             done = subprocess.run(
                 [sys.executable, "-I", "-S", child, json.dumps(job)],
                 input=source,
@@ -80,16 +80,16 @@ def compile_module(
                 timeout=limits.wall,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            raise InvalidFunction(
-                f"the module took more than {format_duration(limits.wall)} to compile, and was given up; "
-                "make it smaller, or allow more with CompileLimits(wall=…)"
-            ) from None
-        except OSError as error:
-            raise HostError(f"no child process to compile in: {error}") from error
-        out.seek(0)
-        err.seek(0)
-        return _read_answer(done.returncode, out.readline(1 << 20), out.read, err.read(4000), limits)
+            out.seek(0)
+            err.seek(0)
+            return _read_answer(done.returncode, out.readline(1 << 20), out.read, err.read(4000), limits)
+    except subprocess.TimeoutExpired:
+        raise InvalidFunction(
+            f"the module took more than {format_duration(limits.wall)} to compile, and was given up; "
+            "make it smaller, or allow more with CompileLimits(wall=…)"
+        ) from None
+    except OSError as error:
+        raise HostError(f"no child process to compile in: {error}") from error
 
 
 def _environment() -> dict[str, str]:
