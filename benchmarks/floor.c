@@ -20,7 +20,7 @@
 #include <time.h>
 
 enum { SLOTS = 1000, PAYLOAD = 64, MEMORY_LIMIT = 2 << 20, TABLE_LIMIT = 20000, STACK = 512 << 10 };
-enum { INSTANCE_SIZE = 1 << 20, MEMORY_KEEP_RESIDENT = 128 << 10, TABLE_KEEP_RESIDENT = 4 << 10 };
+enum { INSTANCE_SIZE = 1 << 20, MEMORY_KEEP_RESIDENT = 16 << 10, TABLE_KEEP_RESIDENT = 4 << 10 };
 static const uint64_t FUEL = 20000000000u, DEADLINE_TICKS = 2;
 
 static const char *const OFF[] = {

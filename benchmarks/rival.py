@@ -98,7 +98,7 @@ class Rival:
 def _set_pooling(config: wasmtime.Config) -> None:
     # Only a private module declares these functions: what uses them is not the public API any more.
     pool = c_api.wasmtime_pooling_allocation_config_new()
-    c_api.wasmtime_pooling_allocation_config_linear_memory_keep_resident_set(pool, 128 << 10)
+    c_api.wasmtime_pooling_allocation_config_linear_memory_keep_resident_set(pool, 16 << 10)
     c_api.wasmtime_pooling_allocation_config_table_elements_set(pool, TABLE_ELEMENTS)
     c_api.wasmtime_pooling_allocation_strategy_set(config.ptr(), pool)
     c_api.wasmtime_pooling_allocation_config_delete(pool)

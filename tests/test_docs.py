@@ -32,8 +32,8 @@ import pytest
 import wasmrun
 from wasmrun import cli, errors, limits
 from wasmrun.errors import OUTCOMES, WasmrunError
-from wasmrun.shelf import PoolStats
 from wasmrun.settings import REQUIRED, Setting
+from wasmrun.shelf import PoolStats
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

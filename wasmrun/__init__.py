@@ -1,10 +1,10 @@
 """Run functions compiled to WebAssembly, each event in its own sandbox.
 
-    import wasmrun
+import wasmrun
 
-    resize = wasmrun.Function("resize.wasm", memory="64MiB", timeout="2s")
-    with wasmrun.Executor() as executor:
-        executor.invoke(resize, {"width": 64})
+resize = wasmrun.Function("resize.wasm", memory="64MiB", timeout="2s")
+with wasmrun.Executor() as executor:
+    executor.invoke(resize, {"width": 64})
 """
 
 from __future__ import annotations

@@ -230,4 +230,3 @@ class Core:
 
     def _instances(self) -> list[Instance]:
         return [instance for engine, _ in list(self._engines.values()) for instance in list(engine.live.values())]
-

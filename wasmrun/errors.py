@@ -1,21 +1,21 @@
 """The error tree, and the one table that gives each error its exit status, Lambda name and HTTP status.
 
-    WasmrunError
-    ├─ InvalidFunction     the module or its settings can't work      fix the function
-    ├─ InvalidEvent        the event can't be given to this function  fix the event; also ValueError
-    ├─ FunctionNotFound    no such function, version or alias         also KeyError
-    ├─ PayloadTooLarge     the event is over its limit
-    ├─ Throttled           no sandbox in time                         try again later; also TimeoutError
-    ├─ FunctionError       the function ran, and failed
-    │  ├─ GuestError       it reported an error
-    │  ├─ GuestExit        it exited with a status other than 0
-    │  ├─ GuestTrap        it did what WebAssembly forbids
-    │  ├─ TimedOut         it ran past its deadline                   also TimeoutError
-    │  ├─ OutOfMemory      it could not get memory
-    │  ├─ OutOfFuel        it used up its fuel
-    │  ├─ InvalidAnswer    its answer can't be read
-    │  └─ ResultTooLarge   its answer is over its limit
-    └─ HostError           our own side failed
+WasmrunError
+├─ InvalidFunction     the module or its settings can't work      fix the function
+├─ InvalidEvent        the event can't be given to this function  fix the event; also ValueError
+├─ FunctionNotFound    no such function, version or alias         also KeyError
+├─ PayloadTooLarge     the event is over its limit
+├─ Throttled           no sandbox in time                         try again later; also TimeoutError
+├─ FunctionError       the function ran, and failed
+│  ├─ GuestError       it reported an error
+│  ├─ GuestExit        it exited with a status other than 0
+│  ├─ GuestTrap        it did what WebAssembly forbids
+│  ├─ TimedOut         it ran past its deadline                   also TimeoutError
+│  ├─ OutOfMemory      it could not get memory
+│  ├─ OutOfFuel        it used up its fuel
+│  ├─ InvalidAnswer    its answer can't be read
+│  └─ ResultTooLarge   its answer is over its limit
+└─ HostError           our own side failed
 """
 
 from __future__ import annotations
@@ -181,5 +181,3 @@ def outcome(error: WasmrunError | type[WasmrunError]) -> Outcome:
         if base in OUTCOMES:
             return OUTCOMES[base]
     return OUTCOMES[HostError]
-
-

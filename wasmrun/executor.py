@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("wasmrun")
 
 
-
 class Stats(NamedTuple):
     """Counters since the executor started: of its pool, and of invocations by the error that ended them."""
 
@@ -116,10 +115,10 @@ class Executor(concurrent.futures.Executor):
             raise ValueError(f"threads must be at least 1, not {threads}")
         if not 1 <= max_sandboxes <= MOST_SLOTS:
             raise ValueError(f"max_sandboxes must be from 1 to {MOST_SLOTS}, not {max_sandboxes}")
-        directory = default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
-        self._settings = Settings(
-            max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits
+        directory = (
+            default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
         )
+        self._settings = Settings(max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits)
         self._on_report = on_report
         self._lock = threading.Lock()
         self._core: Core | None = None
@@ -530,7 +529,7 @@ class Executor(concurrent.futures.Executor):
         return state.watch
 
     def _new_id(self) -> str:
-        return "%s%012x" % (self._id_prefix, next(self._ids))  # an f-string takes twice as long
+        return "%s%012x" % (self._id_prefix, next(self._ids))  # noqa: UP031  # an f-string takes twice as long
 
     def _work(self, job: list[Any]) -> None:
         """What a worker thread does with one submitted event."""

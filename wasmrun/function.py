@@ -106,7 +106,9 @@ def _parse_module(value: Module) -> str | bytes:
     module = value
     if isinstance(value, os.PathLike):
         # A path is a path, even to a file whose name starts as WAT text does.
-        module = os.path.join(os.curdir, value) if os.fspath(value).lstrip().startswith(("(", ";;")) else os.fspath(value)
+        module = (
+            os.path.join(os.curdir, value) if os.fspath(value).lstrip().startswith(("(", ";;")) else os.fspath(value)
+        )
     if not isinstance(module, (str, bytes)) or not module:
         raise ValueError(f"must be a path, bytes or WAT text, not {printable(repr(value))}")
     return module

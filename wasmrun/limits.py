@@ -22,7 +22,7 @@ class _AutoFuel(int):
     """Fuel that follows from the timeout: a copy with another timeout gets fuel to match."""
 
 
-def _parse_fuel(value: int | float | str | None) -> int | str | None:
+def _parse_fuel(value: float | str | None) -> int | str | None:
     if isinstance(value, _AutoFuel):
         return "auto"
     if value is None or value == "auto":

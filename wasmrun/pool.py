@@ -33,6 +33,10 @@ ROUND_SECONDS = 0.001
 MOST_SPENT = 64
 """Spent sandboxes that may wait for the keeper; an event that finds more destroys its own."""
 
+_MOST_LARGE_SPENT = 8
+_LARGE = 1 << 20
+"""Of sandboxes with more memory than this, in bytes, fewer may wait: what they touched stays resident till then."""
+
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
 _TURN_SECONDS = 0.02
@@ -102,9 +106,7 @@ class Pool:
                 self._note(shelf)
         return shelf
 
-    def acquire(
-        self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None
-    ) -> Sandbox | None:
+    def acquire(self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
 
         Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait, `Stopped`
@@ -157,7 +159,9 @@ class Pool:
                     if has_place
                     else f"{shelf.function.label} has reached its concurrency of {shelf.most}"
                 )
-                raise Throttled(f"no sandbox for {shelf.function.label} within {self.wait:g} s: {reason}; try again later")
+                raise Throttled(
+                    f"no sandbox for {shelf.function.label} within {self.wait:g} s: {reason}; try again later"
+                )
             if watch is not None and watch.reason is not None:
                 raise Stopped(watch.reason)
             self._waiting += 1
@@ -209,7 +213,10 @@ class Pool:
 
     def release(self, shelf: Shelf, sandbox: Sandbox, *, reusable: bool) -> None:
         """Take back a sandbox after its event: onto the shelf where it may serve again, else to be destroyed."""
-        is_doomed = not reusable and len(self._spent) >= MOST_SPENT
+        waiting = len(self._spent)
+        is_doomed = not reusable and (
+            waiting >= MOST_SPENT or (waiting >= _MOST_LARGE_SPENT and sandbox.current_memory_bytes() > _LARGE)
+        )
         if is_doomed:
             sandbox.delete()
         with self.lock:

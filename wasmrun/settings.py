@@ -95,7 +95,7 @@ def flag(help: str) -> Setting[bool, bool]:
 
     def parse(value: bool) -> bool:
         if not isinstance(value, bool):
-            raise ValueError(f"must be True or False, not {value!r}")  # noqa: TRY004  # every bad setting is one kind of error
+            raise ValueError(f"must be True or False, not {value!r}")  # every bad setting is one kind of error
         return value
 
     return Setting(False, parse, help, "")

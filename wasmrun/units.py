@@ -22,10 +22,7 @@ def parse_size(value: int | str) -> int:
     """
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a size; write bytes, or a text such as '64MiB'")
-    if isinstance(value, int):
-        size = value
-    else:
-        size = int(_scaled(value, _SIZES, "size", "'64MiB' or '128MB'"))
+    size = value if isinstance(value, int) else int(_scaled(value, _SIZES, "size", "'64MiB' or '128MB'"))
     if size < 0:
         raise ValueError(f"a size cannot be negative: {value!r}")
     return size

@@ -67,6 +67,7 @@ class InterruptGuard:
         self.users = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
+        """Mark what runs on the main thread; where nothing does, raise as Python's own handler."""
         watch = self.watch
         if not watch.is_busy or (watch.current is not None and watch.current.is_hosting):
             return signal.default_int_handler(number, frame)

@@ -284,6 +284,7 @@ def test_handler_is_not_touched_by_other_threads(own: Any) -> None:
 
 def test_handler_is_restored_by_async_with(make: Make) -> None:
     """Although the shutdown runs on another thread."""
+
     async def main(executor: Any) -> None:
         async with executor:
             await executor.ainvoke(kit.pure(), b"")
@@ -297,6 +298,7 @@ def test_handler_is_restored_by_async_with(make: Make) -> None:
 
 def test_handler_of_asyncio_comes_first(make: Make) -> None:
     """While its runner handles Ctrl-C, the executor does not; afterwards it does."""
+
     async def main() -> None:
         assert executor.invoke(kit.pure(), b"x") == b"x"
         assert not isinstance(signal.getsignal(signal.SIGINT), InterruptGuard)

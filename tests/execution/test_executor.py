@@ -139,6 +139,7 @@ def test_function_is_equal_by_value(own: wasmrun.Executor) -> None:
 
 def test_host_function_that_fails_is_the_host_s_error(own: wasmrun.Executor) -> None:
     """Where the guest gives up because of it; a guest that copes is asked no more."""
+
     def fail(_: object) -> None:
         raise OSError("no such table")
 
@@ -156,10 +157,15 @@ def test_host_function_that_fails_is_the_host_s_error(own: wasmrun.Executor) -> 
 
 def test_host_function_may_end_the_thread(own: wasmrun.Executor) -> None:
     """What is no Exception ends the guest and reaches the caller: a program may exit from anywhere."""
+
     def leave(_: object) -> None:
         raise SystemExit(3)
 
-    for call in (lambda f: own.invoke(f, b"\xc0"), lambda f: own.run(f, b"\xc0"), lambda f: own.submit(f, b"\xc0").result(20)):
+    for call in (
+        lambda f: own.invoke(f, b"\xc0"),
+        lambda f: own.run(f, b"\xc0"),
+        lambda f: own.submit(f, b"\xc0").result(20),
+    ):
         with pytest.raises(SystemExit):
             call(kit.asking(leave, "nag_raw"))
     assert own.stats().pool.in_flight == 0
@@ -228,6 +234,7 @@ def test_on_report_is_called_for_every_event_that_ran(make: Make) -> None:
 
 def test_on_report_that_fails_is_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """The answer is not its business."""
+
     def fail(_: wasmrun.Report) -> None:
         raise OSError("the disk of the metrics is full")
 
@@ -253,7 +260,7 @@ def test_one_shot_invoke_opens_and_closes_an_executor(cache_dir: Path, monkeypat
 def test_settings_of_an_executor_are_checked() -> None:
     """Before anything is made of them."""
     for settings in ({"threads": 0}, {"max_sandboxes": 0}, {"max_sandboxes": 20_001}, {"wait": "soon"}, {"idle": -1}):
-        with pytest.raises(ValueError):  # noqa: PT011  # each has a text of its own
+        with pytest.raises(ValueError):  # each has a text of its own
             wasmrun.Executor(**settings)
 
 
@@ -559,6 +566,7 @@ def test_shutdown_in_its_own_invocation_is_an_error(make: Make) -> None:
 
 def test_shutdown_of_another_executor_works_in_an_invocation(make: Make, own: wasmrun.Executor) -> None:
     """As `wasmrun.invoke` does it in a host function."""
+
     def nest(event: Any) -> Any:
         with make() as other:
             return other.invoke(kit.pure(), event)
@@ -625,6 +633,7 @@ def test_waiting_for_a_sandbox_ends_with_the_executor(make: Make, gate: Gate) ->
 
 def test_shutdown_races_with_loading(make: Make, cache_dir: Path) -> None:
     """Functions that are being loaded never meet an engine that is gone: an answer, or a RuntimeError."""
+
     def load(executor: wasmrun.Executor, number: int) -> None:
         for index in range(20):
             function = kit.pure(name=f"f{number}-{index}", memory=(2 + index) * 65536)
@@ -686,7 +695,7 @@ def test_load_tells_how_a_function_is_called(own: wasmrun.Executor) -> None:
 def test_inspect_and_compile_need_no_event(own: wasmrun.Executor) -> None:
     """They load nothing."""
     assert own.inspect(kit.pure()).abi == "native"
-    assert not own.compile(kit.pure()).key == ""
+    assert own.compile(kit.pure()).key != ""
     assert own.is_compiled(kit.pure())
     assert own.stats().pool.functions == {}
 
@@ -695,7 +704,7 @@ def test_program_that_cannot_be_linked_frees_its_module(own: wasmrun.Executor) -
     """A refused function leaves nothing loaded, however often it is asked for."""
     function = wasmrun.Function(kit.HOST, entry="ask_raw")
     for _ in range(3):
-        with pytest.raises(wasmrun.InvalidFunction, match="not granted: wasmrun.call"):
+        with pytest.raises(wasmrun.InvalidFunction, match=r"not granted: wasmrun\.call"):
             own.invoke(function, b"")
     assert own.stats().pool.functions == {}
 
@@ -728,6 +737,6 @@ def test_executor_is_kept_by_what_it_runs(make: Callable[..., wasmrun.Executor],
     future = wasmrun.Executor(cache_dir=cache_dir, max_sandboxes=10).submit(kit.pure("spin_raw"), raw(50_000_000))
     with pytest.warns(ResourceWarning, match="was not shut down") as warned:
         assert future.result(20) == b""
-        eventually(lambda: gc.collect() >= 0 and len(warned))
+        eventually(lambda: gc.collect() >= 0 and len(warned))  # noqa: F821  # deleted below
     del warned  # it holds the executor
     eventually(lambda: all(not one.name.startswith("wasmrun") for one in threading.enumerate()))

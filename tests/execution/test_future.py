@@ -141,7 +141,9 @@ def test_cancel_ends_a_wait_for_a_sandbox(make: Make, gate: Gate) -> None:
     assert executor.stats().pool.throttled == 0
 
 
-def test_cancel_before_the_guest_runs_keeps_it_from_running(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_before_the_guest_runs_keeps_it_from_running(
+    own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between being handed out and being run; the sandbox that saw nothing of it may serve."""
     asked: list[object] = []
     function = kit.asking(asked.append)
@@ -281,7 +283,9 @@ def test_cancelled_sandbox_is_not_reused(own: wasmrun.Executor, monkeypatch: pyt
     assert int.from_bytes(own.invoke(function, b""), "little") == 1
 
 
-def test_sandbox_whose_cleaning_up_ends_the_thread_is_not_reused(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_whose_cleaning_up_ends_the_thread_is_not_reused(
+    own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`wasmrun_free` may call a host function, which may raise anything."""
     function = kit.pure("count_raw", reuse=True)
     own.load(function)
@@ -299,7 +303,7 @@ def test_sandbox_whose_cleaning_up_ends_the_thread_is_not_reused(own: wasmrun.Ex
 
 def test_cancel_between_pending_and_running_tries_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """It began to run between two looks: still cancelled."""
-    executor = make(threads=1)
+    make(threads=1)
     future: wasmrun.Future[Any] = wasmrun.Future()
     cancel = concurrent.futures.Future.cancel
     looks: list[object] = []

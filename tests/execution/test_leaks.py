@@ -108,6 +108,7 @@ def test_cancellations_leave_nothing(make: Make) -> None:
 
 def test_host_functions_leave_nothing(own: wasmrun.Executor) -> None:
     """Whether they answer or raise."""
+
     def call(event: Any) -> Any:
         if event:
             raise ValueError("x" * 1000)
@@ -137,6 +138,7 @@ def test_futures_leave_nothing(own: wasmrun.Executor) -> None:
 
 def test_functions_that_are_unloaded_leave_nothing(own: wasmrun.Executor) -> None:
     """Code, links and sandboxes."""
+
     def come_and_go(number: int) -> None:
         function = kit.pure(name=f"function-{number % 7}", warm=number % 3)
         own.invoke(function, b"x")

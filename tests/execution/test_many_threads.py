@@ -55,7 +55,11 @@ def on_thread_now(work: Any) -> Any:
 def test_hammer_gets_every_answer_right(make: Make) -> None:
     """Threads that invoke, run, submit and cancel, functions that fail, few sandboxes for all: no answer is another's."""
     executor = make(threads=4, max_sandboxes=12, wait=20)
-    functions = [kit.pure(warm=3), kit.pure("echo_raw", reuse=True, name="reused"), kit.pure(name="cold", concurrency=2)]
+    functions = [
+        kit.pure(warm=3),
+        kit.pure("echo_raw", reuse=True, name="reused"),
+        kit.pure(name="cold", concurrency=2),
+    ]
     trap, loop, host = kit.pure("trap_raw"), kit.pure("loop_raw"), kit.asking(lambda event: [event, event])
     until = time.monotonic() + HAMMER_SECONDS
     wrong: list[BaseException] = []
@@ -153,7 +157,10 @@ def test_thread_runs_guests_that_need_little(own: wasmrun.Executor) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["threading.stack_size(256 * 1024)", "import resource; resource.setrlimit(resource.RLIMIT_STACK, (400 * 1024, -1))"],
+    [
+        "threading.stack_size(256 * 1024)",
+        "import resource; resource.setrlimit(resource.RLIMIT_STACK, (400 * 1024, -1))",
+    ],
 )
 def test_small_stacks_of_the_whole_program_do_no_harm(run: Run, setting: str) -> None:
     """Neither to events on the executor's threads nor to start-ups on the keeper's: a deep guest traps, the process lives."""

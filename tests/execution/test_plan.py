@@ -25,7 +25,10 @@ EXAMPLES = {
     "what is full stays as it is": (pool(shelf(ready=4)), Actions((), (), 0)),
     "what is spent is destroyed when no event came": (pool(spent=7), Actions((), (), 7)),
     "what is spent waits while events come": (pool(spent=7, quiet=False), Actions((), (), 0)),
-    "a function that ran dry is filled to half while events come": (pool(shelf(), quiet=False), Actions(((0, 2),), (), 0)),
+    "a function that ran dry is filled to half while events come": (
+        pool(shelf(), quiet=False),
+        Actions(((0, 2),), (), 0),
+    ),
     "half is rounded up": (pool(shelf(warm=1), quiet=False), Actions(((0, 1),), (), 0)),
     "a quarter is enough while events come": (pool(shelf(ready=1), quiet=False), Actions((), (), 0)),
     "less than a quarter is not": (pool(shelf(warm=8, ready=1), quiet=False), Actions(((0, 3),), (), 0)),
@@ -146,7 +149,8 @@ def test_plan_comes_to_rest(state: PoolState) -> None:
         trims = dict(actions.trim)
         state = state._replace(
             shelves=tuple(
-                one._replace(ready=one.ready + changes.get(one.name, 0) - trims.get(one.name, 0)) for one in state.shelves
+                one._replace(ready=one.ready + changes.get(one.name, 0) - trims.get(one.name, 0))
+                for one in state.shelves
             ),
             room=state.room + actions.destroy - sum(changes.values()) + sum(trims.values()),
             spent=state.spent - actions.destroy,

@@ -118,7 +118,13 @@ def test_reused_sandbox_makes_room_for_another_tenant(make: Make) -> None:
     """Where no more may live, one that only waits for its tenant goes."""
     executor = make(max_sandboxes=1, wait=0)
     function = kit.pure("count_raw", reuse=True)
-    assert [count(executor.invoke(function, b"", tenant=tenant)) for tenant in ("a", "a", "b", "b", "a")] == [1, 2, 1, 2, 1]
+    assert [count(executor.invoke(function, b"", tenant=tenant)) for tenant in ("a", "a", "b", "b", "a")] == [
+        1,
+        2,
+        1,
+        2,
+        1,
+    ]
     assert executor.stats().pool.evictions == 2
 
 
@@ -286,7 +292,9 @@ def test_refill_that_fails_is_backed_off(own: wasmrun.Executor, caplog: pytest.L
     assert "cannot be prepared: the function trapped: unreachable" in caplog.text
 
 
-def test_refill_survives_whatever_a_host_function_raises(own: wasmrun.Executor, caplog: pytest.LogCaptureFixture) -> None:
+def test_refill_survives_whatever_a_host_function_raises(
+    own: wasmrun.Executor, caplog: pytest.LogCaptureFixture
+) -> None:
     """A start-up may call one on the keeper's thread; the keeper logs it and goes on."""
 
     def call(_: object) -> None:
@@ -565,7 +573,9 @@ def test_stats_agree_while_events_run(own: wasmrun.Executor) -> None:
     own.prewarm(function)
     until = time.monotonic() + 0.5
     threads = [
-        threading.Thread(target=lambda: [own.invoke(function, b"") for _ in iter(lambda: time.monotonic() < until, False)])
+        threading.Thread(
+            target=lambda: [own.invoke(function, b"") for _ in iter(lambda: time.monotonic() < until, False)]
+        )
         for _ in range(2)
     ]
     for thread in threads:

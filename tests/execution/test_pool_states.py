@@ -18,8 +18,8 @@ from wasmrun.machine.loader import Loader
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import MOST_SPENT, Pool, Unloaded
-from wasmrun.shelf import Shelf
 from wasmrun.sandbox import Sandbox
+from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -143,6 +143,16 @@ def test_host_function_is_not_called_with_what_is_no_value(ask: Callable[..., Re
     assert error["message"].startswith("not MessagePack")
 
 
+def test_host_function_is_not_called_with_more_than_an_answer_may_have(ask: Callable[..., Result]) -> None:
+    """Decoding costs the host time and memory that no limit of the sandbox counts."""
+    called = []
+    event = msgpack.packb("x" * 100)
+    assert reply(ask(lambda given: called.append(given), event, result_bytes=len(event))) == [0, None]
+    status, error = reply(ask(called.append, event, result_bytes=len(event) - 1))
+    assert (status, error["type"], called) == (1, "InvalidArgument", ["x" * 100])
+    assert "more than the limit of 101 B (result_bytes)" in error["message"]
+
+
 def test_host_function_may_take_its_time_but_not_the_guests(ask: Callable[..., Result]) -> None:
     """What runs in the host is not interrupted; when it returns after the deadline, the guest ends."""
     released = threading.Event()

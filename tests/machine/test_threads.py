@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import subprocess
 import sys
@@ -87,3 +88,32 @@ def test_thread_for_guests_is_started_although_somebody_died_with_the_lock(
         assert stack_size() == GUEST_STACK
     assert stack_size() == 256 * 1024
     assert not threads._stack_size_lock.locked()
+
+
+def test_thread_for_guests_leaves_alone_what_the_program_chose_meanwhile(chosen: None) -> None:
+    """Another thread may choose at any time, and asks nobody."""
+    threading.stack_size(256 * 1024)
+    with guest_stack():
+        threading.stack_size(5 * MIB)
+    assert stack_size() == 5 * MIB
+
+
+def test_thread_whose_stack_cannot_be_known_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing runs on it. The C library always knows; its refusal is made up here."""
+
+    class Unknowing:
+        """A C library that does not know its threads."""
+
+        def __init__(self, name: None) -> None:
+            self.pthread_self = Call(1)
+            self.pthread_getattr_np = Call(22)
+
+    class Call:
+        def __init__(self, answer: int) -> None:
+            self.answer = answer
+
+        def __call__(self, *arguments: object) -> int:
+            return self.answer
+
+    monkeypatch.setattr(ctypes, "PyDLL", Unknowing)
+    assert threads.stack_bytes() == 0

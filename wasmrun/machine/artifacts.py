@@ -77,7 +77,9 @@ class ArtifactCache:
         if status.st_uid != os.geteuid():
             raise PermissionError(0, f"it belongs to user {status.st_uid}, not to this one ({os.geteuid()})")
         if status.st_mode & 0o022:
-            raise PermissionError(0, f"others may write to it (mode {stat.S_IMODE(status.st_mode):o}); run chmod 700 on it")
+            raise PermissionError(
+                0, f"others may write to it (mode {stat.S_IMODE(status.st_mode):o}); run chmod 700 on it"
+            )
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise PermissionError(0, "it is not writable")
 

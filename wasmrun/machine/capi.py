@@ -249,9 +249,7 @@ instantiate_quick = _declare(quick, *_INSTANTIATE)
 
 store_new = _declare(quick, "wasmtime_store_new", _P, _P, _P, _P)
 store_context = _declare(quick, "wasmtime_store_context", _P, _P)
-store_limiter = _declare(
-    quick, "wasmtime_store_limiter", None, _P, _U, _U, _U, _U, _U
-)
+store_limiter = _declare(quick, "wasmtime_store_limiter", None, _P, _U, _U, _U, _U, _U)
 store_delete = _declare(slow, "wasmtime_store_delete", None, _P)
 store_look = _declare(quick, "wasmtime_store_epoch_deadline_callback", None, _P, _P, _P, _P)
 

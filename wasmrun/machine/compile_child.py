@@ -22,9 +22,10 @@ def _bound(job: dict[str, int]) -> None:
         (resource.RLIMIT_FSIZE, job["address_space"]),
     ):
         _, hard = resource.getrlimit(what)
+        bound = number
         if hard != resource.RLIM_INFINITY:
-            number = min(number, hard)
-        resource.setrlimit(what, (number, number))
+            bound = min(number, hard)
+        resource.setrlimit(what, (bound, bound))
 
 
 def _compile(job: dict[str, int], source: bytes) -> tuple[dict[str, object], bytes]:

@@ -40,9 +40,7 @@ class CompileLimits:
 
     cpu: Setting[float, float | str | timedelta] = duration(30.0, "Processor time that compiling may take.")
     wall: Setting[float, float | str | timedelta] = duration(40.0, "Time that compiling may take.")
-    address_space: Setting[int, int | str] = size(
-        1024 * MIB, "Address space that compiling may take.", least=256 * MIB
-    )
+    address_space: Setting[int, int | str] = size(1024 * MIB, "Address space that compiling may take.", least=256 * MIB)
 
 
 def compile_module(

@@ -81,7 +81,9 @@ def _stopped(instance: Instance) -> BaseException | None:
             return _timed_out(instance)
         case "output":
             limit = format_size(instance.program.function.result_bytes)
-            return ResultTooLarge(f"the function wrote more than its limit of {limit}; write less, or raise `result_bytes`")
+            return ResultTooLarge(
+                f"the function wrote more than its limit of {limit}; write less, or raise `result_bytes`"
+            )
         case reason:
             return Stopped(reason)
 

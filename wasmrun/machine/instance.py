@@ -116,17 +116,13 @@ class Instance:
         """Make the instance; its start function runs. Raises what the guest's failure is."""
         address = self.address
         instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
-        error = instantiate(
-            self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8
-        )
+        error = instantiate(self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8)
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0, preparing=True)
 
     def find(self, name: bytes, word: int) -> None:
         """Put the handle of the exported function *name*, whose type is known to be right, at *word* of the record."""
-        capi.export_get(
-            self.context, self.address + INSTANCE * 8, name, len(name), self.address + (word - 1) * 8
-        )
+        capi.export_get(self.context, self.address + INSTANCE * 8, name, len(name), self.address + (word - 1) * 8)
 
     def find_memory(self) -> None:
         """Learn where the exported memory is. It never moves, and it can only grow."""
@@ -156,9 +152,7 @@ class Instance:
 
     def call(self, word: int, count: int) -> None:
         """Call the function at *word* with the *count* values at VALUES; results take their place."""
-        error = capi.call(
-            self.context, self.address + word * 8, self.values, count, self.address + TRAP * 8
-        )
+        error = capi.call(self.context, self.address + word * 8, self.values, count, self.address + TRAP * 8)
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0)
 

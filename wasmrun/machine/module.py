@@ -145,7 +145,8 @@ def _values(vec_address: int) -> tuple[str, ...]:
     v128 = capi.valtype_v128()
     # Asked for the kind of a v128, which wasm.h does not have, the library aborts the process.
     kinds = tuple(
-        "v128" if capi.valtype_equal(item, v128) else capi.VALUE_KINDS[capi.valtype_kind(item)] for item in _pointers(vec)
+        "v128" if capi.valtype_equal(item, v128) else capi.VALUE_KINDS[capi.valtype_kind(item)]
+        for item in _pointers(vec)
     )
     capi.valtype_delete(v128)
     return kinds

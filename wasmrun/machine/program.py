@@ -36,7 +36,11 @@ def detect(function: Function, module: Module) -> Detected:
         if name in exports:
             return Detected("native", f"it exports {name}")
     entry = exports.get(function.entry or "")
-    if entry is not None and (entry.kind, entry.params, entry.results) == ("function", *HANDLER) and "memory" in exports:
+    if (
+        entry is not None
+        and (entry.kind, entry.params, entry.results) == ("function", *HANDLER)
+        and "memory" in exports
+    ):
         return Detected("native", f"{printable(function.entry or '')} takes (ptr, len) and gives an i64")
     if "_start" in exports:
         return Detected("command", "it exports _start")
@@ -79,7 +83,7 @@ class Program:
         self.stack = function.stack
         self.event_bytes = function.event_bytes
         self.has_host_functions = bool(function.imports)
-        self.has_alloc = ALLOC_TYPE == module.exports.get("wasmrun_alloc")
+        self.has_alloc = module.exports.get("wasmrun_alloc") == ALLOC_TYPE
         memory = module.exports.get("memory")
         self.has_memory = memory is not None and memory.kind == "memory"
         self.memory_bytes = memory.minimum * PAGE if self.has_memory and memory is not None else 0

@@ -77,7 +77,9 @@ def check_layout() -> None:
     capi.increment_epoch(ctypes.addressof(engine))
     numbers = memoryview(epoch).cast("B").cast("Q")
     if engine.value != ctypes.addressof(epoch) or sum(numbers) != 1:
-        raise HostError("the engine keeps its epoch elsewhere than in the version of wasmtime that this one is written for")
+        raise HostError(
+            "the engine keeps its epoch elsewhere than in the version of wasmtime that this one is written for"
+        )
 
 
 class Ticker:

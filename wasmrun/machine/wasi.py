@@ -114,9 +114,7 @@ def _fill(config: int, args: tuple[str, ...], env: tuple[tuple[str, str], ...], 
         if not capi.wasi_env(config, len(env), capi.addressof(names), capi.addressof(values)):
             raise HostError("the environment is not text that WASI takes")
     for directory in dirs:
-        opened = capi.wasi_preopen(
-            config, os.fsencode(directory.host), directory.guest.encode(), directory.writable
-        )
+        opened = capi.wasi_preopen(config, os.fsencode(directory.host), directory.guest.encode(), directory.writable)
         if not opened:
             raise HostError(f"the granted directory {directory.host} cannot be opened; does it exist?")
 
@@ -140,7 +138,9 @@ def poll_oneoff(instance: Instance, words: Any) -> int:
     if not count:
         return _EINVAL
     if count > _MOST_SUBSCRIPTIONS:
-        raise GuestTrap(f"the function polls {count} subscriptions; at most {_MOST_SUBSCRIPTIONS} are allowed", kind="host call")
+        raise GuestTrap(
+            f"the function polls {count} subscriptions; at most {_MOST_SUBSCRIPTIONS} are allowed", kind="host call"
+        )
     if not (instance.holds(source, 48 * count) and instance.holds(target, 32 * count) and instance.holds(out, 4)):
         raise GuestTrap("the function gave poll_oneoff addresses outside its memory", kind="memory out of bounds")
     instance.charge(80 * count)

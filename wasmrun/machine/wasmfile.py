@@ -43,7 +43,9 @@ def scan(data: bytes) -> Facts:
         raise ValueError("truncated: the header is 8 bytes")
     if data[4:8] != _CORE:
         if data[6:8] == b"\x01\0":
-            raise ValueError("a component: this version of wasmrun runs core modules only; build the core module instead")
+            raise ValueError(
+                "a component: this version of wasmrun runs core modules only; build the core module instead"
+            )
         raise ValueError(f"an unknown version of WebAssembly: {data[4:8].hex(' ')}")
     counts: dict[str, int] = {}
     has_start = False
@@ -54,7 +56,9 @@ def scan(data: bytes) -> Facts:
         section = data[at]
         size, body = _leb128(data, at + 1)
         if body + size > len(data):
-            raise ValueError(f"truncated: the section at byte {at} has {size} bytes, the file ends after {len(data) - body}")
+            raise ValueError(
+                f"truncated: the section at byte {at} has {size} bytes, the file ends after {len(data) - body}"
+            )
         if section in _SECTIONS and size:
             what = _SECTIONS[section]
             counts[what], _ = _leb128(data, body)

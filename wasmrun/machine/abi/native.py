@@ -87,7 +87,9 @@ class Native:
                 return bytes(event)
             if event == {}:
                 return b""
-            raise InvalidEvent(f"{self.entry} takes bytes, not {type(event).__name__}; pass bytes, or name another entry")
+            raise InvalidEvent(
+                f"{self.entry} takes bytes, not {type(event).__name__}; pass bytes, or name another entry"
+            )
         try:
             packed: bytes = msgpack.packb(event)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -97,7 +99,15 @@ class Native:
         if length > 255 or not (given[2] is given[3] is given[4] is None):
             return b"\x92" + packed + self._full_context(given)
         return b"".join(
-            (b"\x92", packed, self._head, _TEXT_HEADS[length], request_id, self._middle, _eight_bytes(given.deadline_ms))
+            (
+                b"\x92",
+                packed,
+                self._head,
+                _TEXT_HEADS[length],
+                request_id,
+                self._middle,
+                _eight_bytes(given.deadline_ms),
+            )
         )
 
     def _full_context(self, given: Given) -> bytes:
@@ -148,7 +158,9 @@ class Native:
                 raise failure(instance, error or 0)
             pointer = words[record + VALUES] & _MASK32
             if not pointer:
-                raise OutOfMemory(f"the function has no memory for an event of {length} bytes (wasmrun_alloc answered 0)")
+                raise OutOfMemory(
+                    f"the function has no memory for an event of {length} bytes (wasmrun_alloc answered 0)"
+                )
             if pointer + length > instance.memory_bytes and not instance.holds(pointer, length):
                 raise InvalidAnswer(
                     f"wasmrun_alloc answered {pointer} for {length} bytes; the function's memory has "
@@ -185,9 +197,16 @@ class Native:
             envelope = messages.decode(answer)
         except ValueError as error:
             if not answer:
-                raise InvalidAnswer("the function answered nothing; an answer is MessagePack [0, value] or [1, error]") from None
+                raise InvalidAnswer(
+                    "the function answered nothing; an answer is MessagePack [0, value] or [1, error]"
+                ) from None
             raise InvalidAnswer(f"the answer is not MessagePack that can be read: {error}") from None
-        if type(envelope) is not list or len(envelope) != 2 or type(envelope[0]) is not int or envelope[0] not in (0, 1):
+        if (
+            type(envelope) is not list
+            or len(envelope) != 2
+            or type(envelope[0]) is not int
+            or envelope[0] not in (0, 1)
+        ):
             raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
         if envelope[0] == 0:
             return envelope[1]
@@ -215,9 +234,7 @@ def _choose_entry(function: Function, exports: dict[str, ExternType]) -> str:
     if wanted not in exports:
         raise InvalidFunction(f"the export {printable(wanted)!r} is missing; handlers are {_names(handlers)}")
     if not _is_handler(exports[wanted]):
-        raise InvalidFunction(
-            f"the export {printable(wanted)!r} must be {_signature(*HANDLER)}, not {exports[wanted]}"
-        )
+        raise InvalidFunction(f"the export {printable(wanted)!r} must be {_signature(*HANDLER)}, not {exports[wanted]}")
     if function.raw and not wanted.endswith("_raw"):
         raise InvalidFunction(
             f"raw=True (--raw) wants a handler of bytes, and {printable(wanted)!r} takes the envelope; raw handlers "

@@ -39,7 +39,9 @@ class Plain:
             if type_.kind == "function" and all(kind in _FORMATS for kind in (*type_.params, *type_.results))
         ]
         if function.raw:
-            raise InvalidFunction("raw=True (--raw) wants a handler of bytes, and this is a module of functions of numbers")
+            raise InvalidFunction(
+                "raw=True (--raw) wants a handler of bytes, and this is a module of functions of numbers"
+            )
         candidates = [name for name in numeric if not name.startswith(("_", "wasmrun_"))]
         entry = function.entry or (candidates[0] if len(candidates) == 1 else None)
         shown = ", ".join(printable(name, 60) for name in candidates[:10]) or "none"
@@ -48,9 +50,7 @@ class Plain:
         if entry not in module.exports:
             raise InvalidFunction(f"the export {printable(entry)!r} is missing; functions of numbers are {shown}")
         if entry not in numeric:
-            raise InvalidFunction(
-                f"the export {printable(entry)!r} is no function of numbers: {module.exports[entry]}"
-            )
+            raise InvalidFunction(f"the export {printable(entry)!r} is no function of numbers: {module.exports[entry]}")
         self.entry = entry
         self._params = module.exports[entry].params
         self._results = module.exports[entry].results
