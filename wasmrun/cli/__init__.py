@@ -28,17 +28,17 @@ _COMMANDS = {
 class _Commands(click.Group):
     """A group that imports ``wasmrun.cli.NAME`` when NAME is wanted."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"wasmrun.cli.{cmd_name}_command").command
         command.short_help = _COMMANDS[cmd_name]  # what shells show beside the name
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table: help must not import every command.
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
