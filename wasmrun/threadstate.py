@@ -36,9 +36,10 @@ class ThreadState(threading.local):
 
     def meet(self) -> None:
         """Learn what has to be known of the calling thread before a guest runs on it."""
-        self.size = stack_bytes()
-        self.room = self.size - _HOST_STACK
-        self.is_main = threading.current_thread() is threading.main_thread()
+        is_main = threading.current_thread() is threading.main_thread()
+        size = stack_bytes()
+        # All at once: a Ctrl-C that came between would leave a thread that counts as known, and is not.
+        self.is_main, self.room, self.size = is_main, size - _HOST_STACK, size
 
     @contextlib.contextmanager
     def nesting(self, guest_stack: int) -> Iterator[None]:

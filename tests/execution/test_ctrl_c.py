@@ -52,7 +52,7 @@ MOMENTS = {
     "prewarming": """
         import logging
         logging.getLogger("wasmrun.pool").disabled = True  # the keeper tries its luck, too, and says so
-        executor.prewarm(wasmrun.Function(INIT_LOOPS, entry="echo_raw", init_timeout=2, warm=2))""",
+        executor.prewarm(wasmrun.Function(INIT_LOOPS, entry="echo_raw", init_timeout=1, warm=2))""",
     "the freeing of an answer": """
         executor.invoke(wasmrun.Function(FREE_LOOPS, entry="echo_raw", timeout=20, warm=0, reuse=True), b"x")""",
     "a host function that sleeps": """
@@ -82,7 +82,7 @@ MOMENTS = {
         gate = Gate()
         held = [executor.submit(asking(gate), b"\\xc0") for _ in range(3)]
         gate.wait_for(3)
-        threading.Timer(2, gate.opened.set).start()
+        threading.Timer(1, gate.opened.set).start()
         executor.invoke(pure(), b"")""",
     "the program's on_report": """
         executor._on_report = lambda _: time.sleep(20)
@@ -95,7 +95,7 @@ MOMENTS = {
         finally:
             Loader.load = load""",
     "the wait for a future": """
-        executor.submit(asking(lambda _: time.sleep(1)), b"\\xc0").result()""",
+        executor.submit(asking(lambda _: time.sleep(0.7)), b"\\xc0").result()""",
     "nothing": """
         time.sleep(20)""",
 }

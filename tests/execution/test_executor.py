@@ -112,13 +112,18 @@ def test_failed_event_leaves_no_garbage(own: wasmrun.Executor) -> None:
     gc.collect()
     gc.disable()
     try:
+        # What other tests raised may be held by whoever reports on them.
+        known = {id(one) for one in gc.get_objects() if isinstance(one, wasmrun.GuestTrap)}
         for _ in range(20):
             with contextlib.suppress(wasmrun.GuestTrap):
                 own.invoke(function, b"")
             own.run(function, b"")
             with contextlib.suppress(wasmrun.GuestTrap):
                 own.submit(function, b"").result(20)
-        assert not [one for one in gc.get_objects() if isinstance(one, wasmrun.GuestTrap)]
+        # The worker lets the last one go a moment after it has settled the future.
+        eventually(
+            lambda: not [one for one in gc.get_objects() if isinstance(one, wasmrun.GuestTrap) and id(one) not in known]
+        )
     finally:
         gc.enable()
 

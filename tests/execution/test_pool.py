@@ -423,7 +423,7 @@ def test_unload_waits_for_what_is_being_prepared(own: wasmrun.Executor) -> None:
 def test_unload_races_with_events_and_refills(own: wasmrun.Executor) -> None:
     """Every event gets its answer, from a function that is loaded as often as it takes."""
     function = kit.pure(warm=3)
-    until = time.monotonic() + 2
+    until = time.monotonic() + 1.2
     failures: list[BaseException] = []
 
     def invoke() -> None:

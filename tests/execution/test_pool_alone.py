@@ -47,7 +47,7 @@ def pool() -> Iterator[Pool]:
     """A pool without a keeper, and with room for one."""
     pool = Pool(most=1, wait=20, idle=300)
     yield pool
-    assert pool.close(None)
+    assert pool.close(10)
     assert pool.stats().live == 0
 
 

@@ -64,8 +64,8 @@ def test_error_drawing_shows_every_class_under_its_parent() -> None:
     """The tree in the module's docstring is the tree."""
     parents: list[str] = []
     drawn = {}
-    for line in str(errors.__doc__).splitlines():
-        found = re.match(r"    ([│├└─ ]*)(\w+)", line)
+    for line in inspect.cleandoc(str(errors.__doc__)).splitlines():
+        found = re.match(r"([│├└─ ]*)(\w+)", line)
         if found and hasattr(errors, found[2]):
             depth = len(found[1]) // 3
             parents[depth:] = [found[2]]
