@@ -34,7 +34,7 @@ MOST_SPENT = 64
 """Spent sandboxes that may wait for the keeper; an event that finds more destroys its own."""
 
 _MOST_LARGE_SPENT = 8
-_LARGE = 1 << 20
+_LARGE = 4 << 20
 """Of sandboxes with more memory than this, in bytes, fewer may wait: what they touched stays resident till then."""
 
 _FIRST_BACKOFF = 0.1

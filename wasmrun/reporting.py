@@ -27,7 +27,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -
         init_duration=sandbox.prepare_ns / 1e9 if sandbox.start == "cold" else None,
         pool_wait=sandbox.waited_ns / 1e9,
         fuel_used=sandbox.fuel_used() if function.is_metered else None,
-        fuel_exact=error is None or _fuel_is_exact(error),
+        fuel_exact=error is None or (sandbox.stop is None and _fuel_is_exact(error)),
         memory_bytes=memory,
         memory_limit_bytes=function.memory,
         memory_near_limit=memory >= function.memory * _NEAR,

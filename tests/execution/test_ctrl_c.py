@@ -6,6 +6,7 @@ import asyncio
 import signal
 import textwrap
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import kit
@@ -188,6 +189,39 @@ with wasmrun.Executor() as executor:
     assert (status, out) == (-signal.SIGINT, "")
     assert err.endswith("KeyboardInterrupt\n")
     assert "ignored" not in err
+
+
+def test_ctrl_c_ends_the_wait_of_shutdown(start: Start) -> None:
+    """What still runs is stopped by the interpreter's exit; a second call of shutdown would wait for it."""
+    child = start("""
+import signal
+executor = wasmrun.Executor()
+future = executor.submit(pure("loop_raw", timeout=20), b"")
+eventually(lambda: future.watch.current)
+print("ready", flush=True)
+try:
+    executor.shutdown()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+future.cancel()
+executor.shutdown()
+assert executor.stats().pool.live == 0
+executor = wasmrun.Executor()
+executor.submit(pure("loop_raw", timeout=20), b"")
+eventually(lambda: executor.stats().pool.in_flight)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+executor.shutdown()
+""")
+    assert child.line() == "ready", child.end()
+    threading.Event().wait(0.2)
+    assert child.interrupt("interrupted") < PROMPTLY
+    started = time.monotonic()
+    status, out, err = child.end()
+    assert (status, out) == (-signal.SIGINT, "")
+    assert err.endswith("KeyboardInterrupt\n")
+    assert "ignored" not in err
+    assert time.monotonic() - started < 5
 
 
 def test_ctrl_c_reaches_the_main_thread_while_others_run_guests(start: Start) -> None:

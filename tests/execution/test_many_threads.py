@@ -175,6 +175,7 @@ logging.disable()
 {setting if "resource" not in setting else ""}
 executor = wasmrun.Executor()
 deep = wasmrun.Function(INIT_DEEP, entry="echo_raw", warm=2)
+executor.load(deep)  # here, so that the keeper is started by a thread which has set nothing for threads
 print(type(executor.submit(deep, b"").exception()).__name__)
 eventually(lambda: executor.stats().pool.refill_failures)
 executor.shutdown()

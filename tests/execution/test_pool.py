@@ -14,6 +14,7 @@ from kit import Gate, eventually
 import wasmrun
 from wasmrun import keeper
 from wasmrun.machine.ticker import Ticker
+from wasmrun.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,11 +137,25 @@ def test_reused_sandbox_that_cannot_free_goes_but_its_answer_stands(own: wasmrun
         assert (result.value, result.report.start) == (b"x", "cold")
 
 
-def test_sandbox_that_was_made_last_is_handed_out_first(own: wasmrun.Executor) -> None:
+@pytest.mark.parametrize("reuse", [False, True])
+def test_sandbox_that_was_made_last_is_handed_out_first(
+    own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch, reuse: bool
+) -> None:
     """Its memory is the warmest."""
-    function = kit.pure("count_raw", reuse=True, warm=4)
+    function = kit.pure(warm=4, reuse=reuse)
     own.prewarm(function)
-    assert [count(own.invoke(function, b"")) for _ in range(5)] == [1, 2, 3, 4, 5]
+    eventually(lambda: own.stats().pool.in_flight == 0)
+    last = own._core.shelves[function].ready[-1]
+    ran: list[Sandbox] = []
+    run = Sandbox.run
+
+    def run_noted(sandbox: Sandbox, *args: Any) -> Any:
+        ran.append(sandbox)
+        return run(sandbox, *args)
+
+    monkeypatch.setattr(Sandbox, "run", run_noted)
+    own.invoke(function, b"")
+    assert ran == [last]
 
 
 def test_context_tells_the_request_id_of_the_report(own: wasmrun.Executor) -> None:
