@@ -135,6 +135,7 @@ def test_ctrl_c_at_any_time_loses_nothing(start: Start) -> None:
     child = start("""
 import random, signal, threading
 executor = wasmrun.Executor(max_sandboxes=20, wait=5)
+told = wasmrun.Executor(max_sandboxes=20, wait=5, on_report=lambda report: report.status)
 functions = [pure(warm=4), pure("count_raw", reuse=True), pure(name="cold"), asking(lambda _: None),
              asking(lambda _: executor.invoke(functions[0], b"x"), name="nesting")]
 for function in functions:
@@ -159,17 +160,19 @@ while not begun or shooter.is_alive():
         while shooter.is_alive():
             for function in functions:
                 executor.invoke(function, b"\\xc0")
+                told.invoke(function, b"\\xc0")
                 events += 1
     except KeyboardInterrupt:
         caught += 1
         said.release()
 assert sent == caught == 300, (sent, caught)
 assert events > 300
-eventually(lambda: is_idle(executor))
-pool = executor.stats().pool
-assert pool.live == pool.ready, pool
-executor.shutdown()
-assert executor.stats().pool.live == 0
+for one in (executor, told):
+    eventually(lambda: is_idle(one))
+    pool = one.stats().pool
+    assert pool.live == pool.ready, pool
+    one.shutdown()
+    assert one.stats().pool.live == 0
 print("done")
 """)
     assert child.end() == (0, "done\n", "")
