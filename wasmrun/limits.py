@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from wasmrun.settings import Setting, count, duration, size, whole
 from wasmrun.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 KIB = 1024
 MIB = 1024 * KIB
 
 STACKS = (128 * KIB, 256 * KIB, 512 * KIB, 1 * MIB)
 """The stack sizes that there are engines for: a guest's stack size belongs to its engine."""
+
+MOST_TABLE_ELEMENTS = 20_000
+"""The largest table that there is room for in an engine's pool."""
 
 FUEL_PER_SECOND = 7_000_000_000
 LEAST_FUEL = 20_000_000_000
@@ -59,7 +65,9 @@ class Limits:
         "auto", _parse_fuel, "Instructions that one event may execute, or 'none' for no metering.", "N|none"
     )
     stack: Setting[int, int | str] = Setting(512 * KIB, _parse_stack, "Stack of the guest.", "SIZE")
-    table_elements: Setting[int, int] = count(20_000, "Elements that the function's table may have.", most=20_000)
+    table_elements: Setting[int, int] = count(
+        MOST_TABLE_ELEMENTS, "Elements that the function's table may have.", most=MOST_TABLE_ELEMENTS
+    )
     event_bytes: Setting[int, int | str] = size(6 * MIB, "Size of an event, encoded.", most=1024 * MIB)
     result_bytes: Setting[int, int | str] = size(6 * MIB, "Size of an answer, encoded.", most=1024 * MIB)
     log_bytes: Setting[int, int | str] = size(256 * KIB, "Log that is kept of one event; the rest is cut.")

@@ -201,6 +201,39 @@ def test_a_module_of_a_million_functions_is_refused_unread(refusal: Callable[...
     assert time.monotonic() - started < 5
 
 
+def test_a_module_of_50000_functions_in_a_table_is_refused_unread(refusal: Callable[..., str]) -> None:
+    """No table has that many elements, and no sandbox the room for so many functions: nothing is compiled."""
+    before = children_seconds()
+    segment = b"\1\1\0" + leb128(50_000) + b"".join(leb128(number) for number in range(50_000))
+    whole = functions(50_000)
+    tail = whole.index(b"\x0a", 20 + 50_000)  # the code
+    message = refusal(whole[:tail] + section(4, b"\1\x70\0\1") + section(9, segment) + whole[tail:])
+    assert "it has 50000 elements in segments or more; at most 20000 are allowed" in message
+    assert children_seconds() - before < 1
+
+
+def test_a_module_of_large_types_is_refused_unread(refusal: Callable[..., str]) -> None:
+    """5 MB of types would keep the compiler busy for a minute, and every process that loads them for a second."""
+    before = children_seconds()
+    types = b"".join(b"\x60" + leb128(1_000) + b"\x7f" * 1_000 + b"\0" for _ in range(5_000))
+    message = refusal(HEADER + section(1, leb128(5_000) + types))
+    assert "parameters and results of types or more; at most 100000 are allowed" in message
+    assert children_seconds() - before < 1
+
+
+def test_a_module_of_many_exports_of_a_large_type_is_refused_once(tmp_path: Path) -> None:
+    """990 exports of 1,000 parameters each cost whoever loads them half a second, each time."""
+    params = "(param" + " i32" * 1_000 + ")"
+    exports = "".join(f'(export "e{number}" (func 0))' for number in range(990))
+    function = wasmrun.Function(f"(module (func {params}) {exports})", warm=0)
+    with wasmrun.Executor(cache_dir=tmp_path) as executor:
+        for _ in range(2):
+            started = time.process_time()
+            with pytest.raises(wasmrun.InvalidFunction, match=r"990000 parameters and results together; at most 50000"):
+                executor.inspect(function)
+        assert time.process_time() - started < 0.1
+
+
 def test_a_compile_bomb_is_given_up_in_bounded_time_and_not_tried_again(tmp_path: Path) -> None:
     """300,000 ``if``s keep a compiler busy for minutes: it gets its seconds once, whatever number of events come."""
     bomb = wasmrun.Function(nested_ifs(300_000))
@@ -253,9 +286,18 @@ def test_a_refused_module_does_not_hold_up_others(tmp_path: Path, wat: Callable[
 @pytest.mark.parametrize("exported", ['(export "memory")', ""])
 def test_a_memory_minimum_above_the_limit_is_refused(exported: str, refusal: Callable[..., str]) -> None:
     """A module that starts with more memory than its limit never runs, whether it shows its memory or hides it."""
-    message = refusal(f'(module (memory {exported} 17) (func (export "f")))', memory="1MiB")
-    assert "memory" in message
-    assert "limit" in message
+    assert refusal(f'(module (memory {exported} 17) (func (export "f")))', memory="1MiB") == (
+        "the module starts with 1.1 MiB of memory, more than its limit of 1 MiB; build it with less, or raise `memory`"
+    )
+
+
+@pytest.mark.parametrize("exported", ['(export "table")', ""])
+def test_a_table_minimum_above_the_limit_is_refused(exported: str, refusal: Callable[..., str]) -> None:
+    """The message names the setting, and what to do, for a table that is shown and for one that is hidden."""
+    assert refusal(f'(module (table {exported} 21 funcref) (func (export "f")))', table_elements=20) == (
+        "the module's table starts with 21 elements, more than its limit of 20; build it with less, or raise "
+        "`table_elements`"
+    )
 
 
 @pytest.mark.parametrize(

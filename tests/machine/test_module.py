@@ -132,11 +132,11 @@ def test_module_with_vectors_in_a_signature_is_no_crash(run: Callable[..., wasmr
         ("(module (table 20000 funcref))", None),
         (
             "(module (table 20001 funcref))",
-            "table index 0 has a minimum element size of 20001 which exceeds the limit of 20000",
+            "the module cannot be used: its table starts with 20001 elements, more than `table_elements` can allow",
         ),
         (
             "(module (table 1 funcref) (table 1 funcref))",
-            "defined tables count of 2 exceeds the per-instance limit of 1",
+            "the module does not fit this engine: .*defined tables count of 2 exceeds the per-instance limit of 1",
         ),
         ("(module " + "(global (mut v128) (v128.const i64x2 0 0))" * 50_000 + ")", None),
         ("(module (memory 65536))", None),
@@ -151,7 +151,7 @@ def test_module_that_the_pool_has_no_room_for_is_refused_by_name(
     if message is None:
         assert executor.inspect(function).functions == 0
     else:
-        with pytest.raises(InvalidFunction, match=f"the module does not fit this engine: .*{message}"):
+        with pytest.raises(InvalidFunction, match=message):
             executor.inspect(function)
 
 

@@ -12,6 +12,9 @@ import os
 import resource
 import sys
 
+_MOST_VALUES = 50_000
+"""Parameters and results of all that is imported and exported: each is read anew whenever the module is loaded."""
+
 
 def _bound(job: dict[str, int]) -> None:
     """Bound this process. Before anything else: the module is hostile until proven otherwise."""
@@ -48,11 +51,34 @@ def _compile(job: dict[str, int], source: bytes) -> tuple[dict[str, object], byt
     error = capi.module_new(engine, source, len(source), capi.addressof(pointer))
     if error:
         raise ValueError(f"not a valid module: {capi.take_error(error)}")
+    _check_signatures(pointer.value or 0)
     vec = capi.ByteVec()
     error = capi.module_serialize(pointer.value, capi.addressof(vec))
     if error:
         raise ValueError(f"cannot be stored: {capi.take_error(error)}")
     return facts._asdict(), capi.string_at(vec.data, vec.size)
+
+
+def _check_signatures(module: int) -> None:
+    """Bound what reading the imports and exports costs whoever loads the module. Raises `ValueError`."""
+    from wasmrun.machine import capi
+
+    values = 0
+    for read, type_of in (
+        (capi.module_imports, capi.importtype_type),
+        (capi.module_exports, capi.exporttype_type),
+    ):
+        vec = capi.ByteVec()
+        read(module, capi.addressof(vec))
+        for item in (ctypes.c_void_p * vec.size).from_address(vec.data) if vec.size else ():
+            function = capi.externtype_functype(type_of(item))
+            if function:
+                for side in (capi.functype_params, capi.functype_results):
+                    values += capi.ByteVec.from_address(side(function)).size
+    if values > _MOST_VALUES:
+        raise ValueError(
+            f"its imports and exports have {values} parameters and results together; at most {_MOST_VALUES} are allowed"
+        )
 
 
 def main() -> None:

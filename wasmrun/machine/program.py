@@ -134,13 +134,13 @@ class Program:
 
 
 def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:
-    """What *module* may import, once it is sure that it imports nothing else and fits its memory limit.
+    """What *module* may import, once it is sure that it imports nothing else and fits its limits.
 
     Raises `InvalidFunction`.
     """
     offered = _offered(function)
     _check_imports(module.imports, offered)
-    _check_memory(module, function)
+    _check_sizes(module, function)
     _check_exports(module, function)
     for directory in function.dirs:
         if not os.path.isdir(directory.host):
@@ -195,10 +195,17 @@ def _check_exports(module: Module, function: Function) -> None:
             raise InvalidFunction(f"the module imports {item}, which needs the export 'wasmrun_alloc' of (i32) -> i32")
 
 
-def _check_memory(module: Module, function: Function) -> None:
-    memory = module.memory
-    if memory is not None and memory.minimum * PAGE > function.memory:
+def _check_sizes(module: Module, function: Function) -> None:
+    """What the module starts with, exported or not, must be within the function's limits."""
+    memory_bytes = module.facts.memory_pages * PAGE
+    if memory_bytes > function.memory:
         raise InvalidFunction(
-            f"the module starts with {format_size(memory.minimum * PAGE)} of memory, more than its limit of "
+            f"the module starts with {format_size(memory_bytes)} of memory, more than its limit of "
             f"{format_size(function.memory)}; build it with less, or raise `memory`"
+        )
+    elements = module.facts.table_elements
+    if elements > function.table_elements:
+        raise InvalidFunction(
+            f"the module's table starts with {elements} elements, more than its limit of {function.table_elements}; "
+            "build it with less, or raise `table_elements`"
         )

@@ -1,12 +1,16 @@
-"""The module's file: what its section headers say, read before a compiler sees it.
+"""The module's file: what its sections say of sizes and counts, read before a compiler sees it.
 
-Only headers and counts are read, each once, so the time taken is bounded by the number of sections.
-Whether the module is valid is the engine's to say.
+What is read is capped before it is read, so the time taken is bounded whatever the bytes. Whether the
+module is valid is the engine's to say: where a form begins that it will refuse, reading ends.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+from wasmrun.limits import MOST_TABLE_ELEMENTS
 
 MAGIC = b"\0asm"
 _CORE = b"\x01\0\0\0"
@@ -19,15 +23,32 @@ MOST = {"type": 50_000, "import": 1_000, "function": 100_000, "table": 100, "mem
         "export": 5_000, "element": 50_000}  # fmt: skip
 """Most entries that a section may have: host work on a module grows with them, outside every limit of a sandbox."""
 
+MOST_WITHIN = {"type": (100_000, "parameters and results of types"),
+               "element": (MOST_TABLE_ELEMENTS, "elements in segments")}  # fmt: skip
+"""Most that all entries of a section may hold together. Each function type is compiled, and made known to the
+engine, by its parameters and results; each function that a segment names takes room in every sandbox."""
+
+_INDEX = re.compile(rb"[\x80-\xff]{0,4}[\0-\x7f]")
+_VALUE_TYPE = re.compile(rb"[\x63\x64][\x80-\xff]{0,4}[\0-\x7f]|.", re.DOTALL)
+# global.get, i32.const, i64.const, ref.null and ref.func; f32.const; f64.const; sums and products; v128.const
+_CONSTANT = re.compile(
+    rb"(?:[\x23\x41\x42\xd0\xd2][\x80-\xff]{0,9}[\0-\x7f]|\x43.{4}|\x44.{8}|[\x6a-\x6c\x7c-\x7e]|\xfd\x0c.{16}){0,100}"
+    rb"\x0b",
+    re.DOTALL,
+)
+_FUNCTION_TYPE, _TABLE_WITH_VALUE = 0x60, 0x40
+
 
 class Facts(NamedTuple):
-    """What the headers of a core module say."""
+    """What the file of a core module says. Memory and table are those it starts with, 0 where it has none."""
 
     has_start: bool
     functions: int
     imports: int
     exports: int
     module_bytes: int
+    memory_pages: int
+    table_elements: int
 
 
 def is_wasm(data: bytes) -> bool:
@@ -37,6 +58,51 @@ def is_wasm(data: bytes) -> bool:
 
 def scan(data: bytes) -> Facts:
     """The facts of the core module *data*. Raises `ValueError` that says what is wrong, and where."""
+    _check_header(data)
+    counts = dict.fromkeys(MOST, 0)
+    within = {"type": 0, "element": 0, "table": 0, "memory": 0}
+    has_start = False
+    file = _Reader(data, 8, len(data))
+    for _ in range(_MOST_SECTIONS):
+        if file.at == len(data):
+            break
+        begin, section = file.at, file.byte()
+        size = file.number()
+        end = file.at + size
+        if end > len(data):
+            raise ValueError(
+                f"truncated: the section at byte {begin} has {size} bytes, the file ends after {len(data) - file.at}"
+            )
+        if section in _SECTIONS and size:
+            what = _SECTIONS[section]
+            reader = _Reader(data, file.at, end)
+            count = reader.number()
+            counts[what] += count
+            if counts[what] > MOST[what]:
+                raise ValueError(f"it has {counts[what]} {what} entries; at most {MOST[what]} are allowed")
+            if what in MOST_WITHIN:
+                most, holds = MOST_WITHIN[what]
+                for number in _ENTRIES[what](reader, count):
+                    within[what] += number
+                    if within[what] > most:  # before the rest is read
+                        raise ValueError(f"it has {within[what]} {holds} or more; at most {most} are allowed")
+            elif what in within:
+                within[what] = max(within[what], *_ENTRIES[what](reader, count), 0)
+        has_start = has_start or section == _START
+        file.at = end
+    else:
+        raise ValueError(f"it has more than {_MOST_SECTIONS} sections")
+    if within["table"] > MOST_TABLE_ELEMENTS:
+        raise ValueError(
+            f"its table starts with {within['table']} elements, more than `table_elements` can allow "
+            f"({MOST_TABLE_ELEMENTS}); build it with a smaller table"
+        )
+    return Facts(
+        has_start, counts["function"], counts["import"], counts["export"], len(data), within["memory"], within["table"]
+    )
+
+
+def _check_header(data: bytes) -> None:
     if not is_wasm(data):
         raise ValueError(f"not WebAssembly: it starts with {data[:4].hex(' ') or 'nothing'}, not with 00 61 73 6d")
     if len(data) < 8:
@@ -47,39 +113,101 @@ def scan(data: bytes) -> Facts:
                 "a component: this version of wasmrun runs core modules only; build the core module instead"
             )
         raise ValueError(f"an unknown version of WebAssembly: {data[4:8].hex(' ')}")
-    counts: dict[str, int] = {}
-    has_start = False
-    at = 8
-    for _ in range(_MOST_SECTIONS):
-        if at == len(data):
-            break
-        section = data[at]
-        size, body = _leb128(data, at + 1)
-        if body + size > len(data):
-            raise ValueError(
-                f"truncated: the section at byte {at} has {size} bytes, the file ends after {len(data) - body}"
-            )
-        if section in _SECTIONS and size:
-            what = _SECTIONS[section]
-            counts[what], _ = _leb128(data, body)
-            if counts[what] > MOST[what]:
-                raise ValueError(f"it has {counts[what]} {what} entries; at most {MOST[what]} are allowed")
-        has_start = has_start or section == _START
-        at = body + size
-    else:
-        raise ValueError(f"it has more than {_MOST_SECTIONS} sections")
-    return Facts(has_start, counts.get("function", 0), counts.get("import", 0), counts.get("export", 0), len(data))
 
 
-def _leb128(data: bytes, at: int) -> tuple[int, int]:
-    """An unsigned 32-bit number at *at*, and where it ends."""
-    value = shift = 0
-    for offset in range(5):
-        if at + offset >= len(data):
-            raise ValueError(f"truncated: a number at byte {at} does not end")
-        byte = data[at + offset]
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at + offset + 1
-    raise ValueError(f"malformed: the number at byte {at} is too long")
+class _Reader:
+    """What stands in *data* from byte *at* on, part by part, up to byte *end*."""
+
+    def __init__(self, data: bytes, at: int, end: int) -> None:
+        self.data = data
+        self.at = at
+        self.end = end
+
+    def byte(self) -> int:
+        if self.at >= self.end:
+            raise ValueError(f"truncated: it ends at byte {self.end}, where more was to come")
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def number(self, most_bytes: int = 5) -> int:
+        """An unsigned LEB128 number: 32 bits have at most 5 bytes, 64 bits 10."""
+        value = shift = 0
+        for at in range(self.at, self.at + most_bytes):
+            if at >= self.end:
+                raise ValueError(f"truncated: a number at byte {self.at} does not end")
+            byte = self.data[at]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                self.at = at + 1
+                return value
+        raise ValueError(f"malformed: the number at byte {self.at} is too long")
+
+    def skip(self, part: re.Pattern[bytes]) -> None:
+        found = part.match(self.data, self.at, self.end)
+        if found is None:
+            raise ValueError(f"malformed or truncated: byte {self.at} cannot be read")
+        self.at = found.end()
+
+
+def _types(reader: _Reader, count: int) -> Iterator[int]:
+    """How many parameters, then how many results, each type has."""
+    for _ in range(count):
+        if reader.byte() != _FUNCTION_TYPE:
+            return
+        for _ in ("parameters", "results"):
+            length = reader.number()
+            yield length
+            for _ in range(length):
+                reader.skip(_VALUE_TYPE)
+
+
+def _tables(reader: _Reader, count: int) -> Iterator[int]:
+    """How many elements each table starts with."""
+    for _ in range(count):
+        if reader.data[reader.at : reader.at + 1] == bytes((_TABLE_WITH_VALUE,)):
+            return
+        reader.skip(_VALUE_TYPE)
+        yield _minimum(reader)
+
+
+def _memories(reader: _Reader, count: int) -> Iterator[int]:
+    """How many pages each memory starts with."""
+    for _ in range(count):
+        yield _minimum(reader)
+
+
+def _minimum(reader: _Reader) -> int:
+    flags = reader.byte()  # 1: with a maximum, 2: shared, 4: of 64 bits, 8: with a page size
+    minimum = reader.number(10)
+    if flags & 1:
+        reader.number(10)
+    if flags & 8:
+        reader.number()
+    return minimum
+
+
+def _elements(reader: _Reader, count: int) -> Iterator[int]:
+    """How many elements each segment has."""
+    for _ in range(count):
+        flags = reader.number()  # 1: put nowhere at the start, 2: with a table, 4: expressions instead of indexes
+        if flags > 7:
+            return
+        if flags & 3 == 2:
+            reader.skip(_INDEX)
+        if not flags & 1:
+            reader.skip(_CONSTANT)
+        if flags & 3:
+            reader.skip(_VALUE_TYPE)
+        length = reader.number()
+        yield length
+        for _ in range(length):
+            reader.skip(_CONSTANT if flags & 4 else _INDEX)
+
+
+_ENTRIES: dict[str, Callable[[_Reader, int], Iterator[int]]] = {
+    "type": _types,
+    "table": _tables,
+    "memory": _memories,
+    "element": _elements,
+}
