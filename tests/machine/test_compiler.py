@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import stat
 import subprocess
@@ -138,6 +139,21 @@ def test_compiler_gives_bombs_up(
     assert children() == before
 
 
+@pytest.mark.parametrize("ignored", [signal.SIG_DFL, signal.SIG_IGN])
+def test_compiler_bounds_processor_time_to_parts_of_a_second(ignored: signal.Handlers) -> None:
+    """What the message says is what was allowed, also where the caller's process ignores the timer's signal."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    handler = signal.signal(signal.SIGPROF, ignored)
+    try:
+        with pytest.raises(InvalidFunction, match="more than 300 ms of processor time to compile"):
+            compiled(NESTED_IFS, CompileLimits(cpu="300ms"))
+    finally:
+        signal.signal(signal.SIGPROF, handler)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert 0.25 < spent < 0.7
+
+
 def test_compiler_bounds_the_memory_of_the_child(tmp_path: Path) -> None:
     """What bombs made the children use at most, as the kernel measured it, in a process that has no others."""
     (tmp_path / "bomb.wasm").write_bytes(IFS_IN_A_ROW)
@@ -207,6 +223,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     [
         (f"kill -{signal.SIGKILL} $$", InvalidFunction, "processor time"),
         (f"kill -{signal.SIGXCPU} $$", InvalidFunction, "processor time"),
+        (f"kill -{signal.SIGPROF} $$", InvalidFunction, "processor time"),
         (f"kill -{signal.SIGABRT} $$", InvalidFunction, "address space"),
         (f"kill -{signal.SIGSEGV} $$", InvalidFunction, "address space"),
         (f"kill -{signal.SIGBUS} $$", InvalidFunction, "address space"),

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import resource
+import signal
 import sys
+from typing import Any
 
 _MOST_VALUES = 50_000
 """Parameters and results of all that is imported and exported: each is read anew whenever the module is loaded."""
 
 
-def _bound(job: dict[str, int]) -> None:
+def _bound(job: dict[str, Any]) -> None:
     """Bound this process. Before anything else: the module is hostile until proven otherwise."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for what, number in (
-        (resource.RLIMIT_CPU, job["cpu_seconds"]),
+        (resource.RLIMIT_CPU, math.ceil(job["cpu_seconds"])),
         (resource.RLIMIT_AS, job["address_space"]),
         (resource.RLIMIT_FSIZE, job["address_space"]),
     ):
@@ -29,9 +32,13 @@ def _bound(job: dict[str, int]) -> None:
         if hard != resource.RLIM_INFINITY:
             bound = min(number, hard)
         resource.setrlimit(what, (bound, bound))
+    # The limit knows whole seconds only, the timer of processor time any part of one. What the parent
+    # ignores, a child would ignore, too.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, job["cpu_seconds"])
 
 
-def _compile(job: dict[str, int], source: bytes) -> tuple[dict[str, object], bytes]:
+def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
     from wasmrun.machine import capi
     from wasmrun.machine.config import EngineSettings, new_config
     from wasmrun.machine.wasmfile import is_wasm, scan

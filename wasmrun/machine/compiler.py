@@ -61,7 +61,7 @@ def compile_module(
         "module_bytes": module_bytes,
         "stack": settings.stack,
         "is_metered": settings.is_metered,
-        "cpu_seconds": max(1, round(limits.cpu)),
+        "cpu_seconds": limits.cpu,
         "address_space": limits.address_space,
     }
     child = os.path.join(os.path.dirname(here), "compile_child.py")
@@ -111,7 +111,7 @@ def _read_answer(
             raise InvalidFunction(f"the module cannot be used: {printable(' '.join(answer['error'].split()), 600)}")
         return Facts(**answer["facts"]), rest()
     _log.debug("compiling ended with status %s: %s", status, stderr.decode("utf-8", "replace"))
-    if status in (-signal.SIGXCPU, -signal.SIGKILL):
+    if status in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL):
         raise InvalidFunction(
             f"the module took more than {format_duration(limits.cpu)} of processor time to compile, and was given up; "
             "make it smaller, or allow more with CompileLimits(cpu=…)"
