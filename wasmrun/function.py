@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from wasmrun.errors import printable
 from wasmrun.limits import Limits
-from wasmrun.settings import REQUIRED, Setting, count, flag, whole
+from wasmrun.settings import REQUIRED, Frozen, Setting, count, flag, whole
 
 LATEST = "$LATEST"
 """The version of a function that was not published."""
@@ -96,6 +96,16 @@ def _parse_abi(value: str | None) -> str | None:
     return value
 
 
+class _AutoName(str):
+    """A name that follows from the module: a copy with another module gets a name to match."""
+
+    __slots__ = ()
+
+
+def _parse_name(value: str | None) -> str | None:
+    return None if isinstance(value, _AutoName) else _parse_text(value)
+
+
 def _parse_text(value: str | None) -> str | None:
     if value is not None and (not isinstance(value, str) or not value or not value.isprintable() or len(value) > 256):
         raise ValueError(f"must be 1 to 256 printable characters, not {printable(repr(value))}")
@@ -121,7 +131,7 @@ def _parse_concurrency(value: int | None) -> int | None:
 
 
 @dataclass(kw_only=True)
-class Grants:
+class Grants(Frozen):
     """What a function may reach outside its sandbox. Nothing, unless named here.
 
     ``env``: variables for the guest. ``dirs``: directories as ``HOST::GUEST`` or ``HOST::GUEST:ro``.
@@ -154,7 +164,7 @@ class Function(Limits, Grants):
 
     module: Setting[str | bytes, Module] = Setting(REQUIRED, _parse_module, "Module to run.", "MODULE")
     _: KW_ONLY
-    name: Setting[str | None, str | None] = Setting(None, _parse_text, "Name of the function.", "NAME")
+    name: Setting[str | None, str | None] = Setting(None, _parse_name, "Name of the function.", "NAME")
     version: Setting[str | None, str | None] = Setting(LATEST, _parse_text, "Version of the function.", "VERSION")
     entry: Setting[str | None, str | None] = Setting(None, _parse_text, "Export to call.", "NAME")
     abi: Setting[str | None, str | None] = Setting(None, _parse_abi, "Guest ABI, where looking is not enough.", "ABI")
@@ -170,7 +180,7 @@ class Function(Limits, Grants):
         super().__post_init__()
         values = self.__dict__
         if self.name is None:
-            values["name"] = self._default_name()
+            values["name"] = _AutoName(self._default_name())
         # One tuple for equality and a hash computed once: a function is looked up at every event.
         key = tuple(values[item.name] for item in fields(self))
         values["_key"] = key

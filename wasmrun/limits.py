@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wasmrun.settings import Setting, count, duration, size, whole
+from wasmrun.settings import Frozen, Setting, count, duration, size, whole
 from wasmrun.units import format_size, parse_size
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _parse_stack(value: int | str) -> int:
 
 
 @dataclass(kw_only=True)
-class Limits:
+class Limits(Frozen):
     """What a sandbox may use. Sizes in bytes, durations in seconds, both also as text ("64MiB", "2s").
 
     ``fuel`` None compiles without metering; "auto" is 7e9 for each second of ``timeout``, at least

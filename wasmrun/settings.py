@@ -60,6 +60,18 @@ class Setting(Generic[Value, Given]):
             raise InvalidFunction(f"{self.name}: {error}") from None
 
 
+class Frozen:
+    """Base of the dataclasses that are made of settings: nothing else can be assigned, a slip of the pen least of all."""
+
+    # Not seen by type checkers, which would take it to mean that every name can be assigned.
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in self.__dataclass_fields__:
+                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            super().__setattr__(name, value)
+
+
 def size(default: int, help: str, *, least: int = 0, most: int | None = None) -> Setting[int, int | str]:
     """A number of bytes, written as a number or as "64MiB"."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import signal
@@ -183,6 +184,13 @@ def test_compile_limits_refuse_what_cannot_work_by_name(setting: dict[str, objec
     """As every setting does; no interpreter starts in a megabyte."""
     with pytest.raises(InvalidFunction, match=f"^{next(iter(setting))}: "):
         CompileLimits(**setting)  # type: ignore[arg-type]
+
+
+def test_compile_limits_are_frozen() -> None:
+    """Those that there are, and any other."""
+    for name in ("cpu", "cpus"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(CompileLimits(), name, 5)
 
 
 def test_compiler_needs_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

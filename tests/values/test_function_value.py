@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import wasmrun
 from wasmrun.errors import InvalidFunction
-from wasmrun.function import ABIS, Directory, Function, parse_directory
+from wasmrun.function import ABIS, Directory, Function, Grants, parse_directory
 from wasmrun.limits import Limits
 
 WAT = '(module (func (export "f")))'
@@ -271,6 +271,20 @@ def test_function_replaced_in_one_field_keeps_the_others(field: str) -> None:
         assert getattr(variant, item.name) == getattr(expected, item.name)
 
 
+def test_function_name_follows_the_module_unless_it_was_given() -> None:
+    """Also through copies: a variant with another module is not shown under the first one's name."""
+    function = Function("a.wasm")
+    for same in (function, pickle.loads(pickle.dumps(function)), copy.copy(function), dataclasses.replace(function)):
+        assert same.name == "a"
+        assert dataclasses.replace(same, module="b.wasm").name == "b"
+        assert dataclasses.replace(same, module=WAT).name == "function"
+        assert dataclasses.replace(same, name="mine", module="b.wasm").name == "mine"
+    named = Function("a.wasm", name="a")
+    assert named == function
+    assert dataclasses.replace(named, module="b.wasm").name == "a"
+    assert dataclasses.replace(named, module="b.wasm", name=None).name == "b"
+
+
 def test_function_equals_nothing_else() -> None:
     """Neither its path nor its limits."""
     function = Function("a.wasm")
@@ -290,6 +304,15 @@ def test_function_is_frozen(field: str) -> None:
     with pytest.raises(AttributeError):
         delattr(function, field)
     assert getattr(function, field) is before
+
+
+@pytest.mark.parametrize("value", [Function("a.wasm"), Limits(), Grants()], ids=lambda value: type(value).__name__)
+def test_function_takes_no_attribute_that_there_is_not(value: Any) -> None:
+    """A slip of the pen after it was made is not ignored either; nor can its limits and grants be added to."""
+    for name in ("memroy", "_key", "label", "__dict__"):
+        with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot assign to field '{name}'"):
+            setattr(value, name, 1)
+    assert not hasattr(value, "memroy")
 
 
 def test_function_is_not_called() -> None:

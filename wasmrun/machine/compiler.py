@@ -25,7 +25,7 @@ from wasmrun.limits import MIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.wasmfile import Facts
-from wasmrun.settings import Setting, duration, size
+from wasmrun.settings import Frozen, Setting, duration, size
 from wasmrun.units import format_duration, format_size
 
 _log = logging.getLogger("wasmrun.compiler")
@@ -35,7 +35,7 @@ _MOST_THREADS = 8
 
 
 @dataclass(kw_only=True)
-class CompileLimits:
+class CompileLimits(Frozen):
     """What compiling one module may take: seconds of processor, seconds by the clock, bytes of address space."""
 
     cpu: Setting[float, float | str | timedelta] = duration(30.0, "Processor time that compiling may take.")
