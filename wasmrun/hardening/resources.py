@@ -1,0 +1,45 @@
+"""Limits of the kernel on what this process may use.
+
+Not on processes (RLIMIT_NPROC): it counts those of the same user elsewhere, and where it is reached ticks vanish
+without a word. Not on address space (RLIMIT_AS): each sandbox reserves 4 GiB of it. RLIMIT_DATA leaves
+reservations out and counts what is private and may be written, touched or not.
+"""
+
+from __future__ import annotations
+
+import resource
+
+from wasmrun.units import format_size
+
+_MIB = 1024 * 1024
+_BASE = 96 * _MIB
+"""An interpreter with an engine, its timer's and its runtime's threads: 35 to 60 MiB, most of it untouched stacks."""
+_PER_SANDBOX = 200 * 1024
+"""The engine reserves the largest table for each in memory that may be written: 160 KB."""
+
+
+def data_bytes(memory: int, sandboxes: int, threads: int = 1) -> int:
+    """What a worker needs of `Walls.data`: *memory* bytes for a guest on each of its threads, and the engine's own.
+
+    *memory* is to be the largest that may be live at once on a thread: limits of sandboxes that are kept ready count
+    with what their start-up takes.
+    """
+    return _BASE + sandboxes * _PER_SANDBOX + threads * (memory + 16 * _MIB)
+
+
+def put_up(*, descriptors: int, file_size: int, data: int | None) -> str:
+    """Bound descriptors, file sizes and, unless None, writable memory; core dumps to nothing."""
+    for what, wanted in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, descriptors),
+        (resource.RLIMIT_FSIZE, file_size),
+        (resource.RLIMIT_DATA, data),
+    ):
+        if wanted is None:
+            continue
+        _, hard = resource.getrlimit(what)
+        bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        # Both: a soft limit alone could be raised again.
+        resource.setrlimit(what, (bound, bound))
+    memory = "unbounded" if data is None else format_size(data)
+    return f"{descriptors} descriptors, files of {format_size(file_size)}, memory {memory}, no core dumps"
