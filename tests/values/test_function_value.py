@@ -264,7 +264,7 @@ def test_function_replaced_in_one_field_keeps_the_others(field: str) -> None:
     """`dataclasses.replace` is how a variant is made; parsed values are taken back as they are."""
     everything = Function(**{**CHANGES, "fuel": 5000})
     assert dataclasses.replace(everything) == everything
-    plain = Function("b.wat", fuel=7)
+    plain = Function("b.wat", name="plain", fuel=7)  # what follows from other fields would follow them
     variant = dataclasses.replace(everything, **{field: getattr(plain, field)})
     for item in dataclasses.fields(Function):
         expected = plain if item.name == field else everything
