@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from wasmrun.errors import FunctionError
+from wasmrun.errors import FunctionError, InvalidEvent, printable
 from wasmrun.units import format_size
 
 LEVELS = ("trace", "debug", "info", "warn", "error")
 """Names of the log levels 0 to 4 of the guest ABI."""
+
+_MOST_CHARACTERS = 256
+
+
+def check_text(name: str, value: str | None) -> None:
+    """Raise `InvalidEvent` unless *value*, given as *name* by a caller, is None or short text that can be shown."""
+    if value is None or (isinstance(value, str) and len(value) <= _MOST_CHARACTERS and value.isprintable()):
+        return
+    raise InvalidEvent(
+        f"{name} must be text of at most {_MOST_CHARACTERS} printable characters, not {printable(repr(value))}"
+    )
 
 
 class Log(NamedTuple):
@@ -78,7 +89,7 @@ class Report(NamedTuple):
         """Lambda's REPORT line, with this record's own fields added to it."""
         ms = self.duration * 1e3
         parts = [
-            f"REPORT RequestId: {self.request_id}",
+            f"REPORT RequestId: {printable(self.request_id, _MOST_CHARACTERS)}",
             f"Duration: {ms:.3f} ms",
             f"Billed Duration: {max(1, -(-int(ms * 1000) // 1000))} ms",
             f"Memory Size: {self.memory_limit_bytes // 2**20} MB",

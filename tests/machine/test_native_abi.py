@@ -96,6 +96,13 @@ def test_context_is_the_same_whichever_way_it_is_written(request_id: str, deadli
     assert msgpack.unpackb(short) == msgpack.unpackb(b"\x92\xc0" + native._full_context(Given(request_id, deadline)))
 
 
+def test_context_that_utf8_cannot_write_is_refused(abi: Abi) -> None:
+    """Surrogates, as bytes that were no text leave them behind, are the caller's mistake wherever they are."""
+    for field in ("request_id", "tenant", "trace_id", "client_context"):
+        with pytest.raises(InvalidEvent, match="cannot be encoded"):
+            abi.encode(None, GIVEN._replace(**{field: "r-\ud800"}))
+
+
 @pytest.mark.parametrize(
     "event",
     [{1, 2}, object(), 2**64, -(2**63) - 1, "\ud800", {"a": [b"", Ellipsis]}],

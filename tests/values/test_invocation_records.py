@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wasmrun.errors import GuestError
-from wasmrun.invocation import LEVELS, Context, Log, Report, Result
+from wasmrun.errors import GuestError, InvalidEvent
+from wasmrun.invocation import LEVELS, Context, Log, Report, Result, check_text
 from wasmrun.jsontext import from_json, to_json
 
 REPORT = Report(
@@ -54,6 +54,36 @@ def test_report_text_is_lambdas_line_with_fields_added() -> None:
         r"Init Duration: 2\.000 ms\tStatus: success\tStart: cold\tFuel: 1234\tEvent: 64 B\tResult: 1\.5 KiB$",
         str(REPORT),
     )
+
+
+def test_report_text_is_one_line_whatever_the_callers_id_is() -> None:
+    """Tabs, newlines and escape sequences in a request id are escaped, and its length is bounded."""
+    line = str(REPORT._replace(request_id="r\tStatus: success\nREPORT \x1b[31m\ud800" + "x" * 1000))
+    assert line.replace("\t", "").isprintable()
+    assert line.startswith("REPORT RequestId: r\\tStatus: success\\nREPORT \\x1b[31m\\ud800xxx")
+    assert len(line) < 600
+    assert fields_of(line)["Status"] == "success"
+
+
+@pytest.mark.parametrize("text", [None, "", "r-1", "Root=1-5759e988;Parent=53995c3f42cd8ad8", "ünï 日本", "x" * 256])
+def test_text_that_a_caller_gives_may_be_what_can_be_shown(text: str | None) -> None:
+    """Request ids, tenants, trace ids."""
+    check_text("request_id", text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\nb", "a\tb", "\x1b[31m", "\ud800", "x" * 257, b"r-1", 5, ["r" * 10_000]],
+    ids=lambda value: repr(value)[:20],
+)
+def test_text_that_a_caller_gives_is_refused_by_its_name(value: Any) -> None:
+    """What would break a line of the log, or cannot be written as UTF-8, or is no text: the caller's fault."""
+    with pytest.raises(
+        InvalidEvent, match=r"^trace_id must be text of at most 256 printable characters, not "
+    ) as caught:
+        check_text("trace_id", value)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 400
 
 
 def test_report_text_leaves_out_what_there_was_not() -> None:

@@ -94,7 +94,10 @@ class Native:
             packed: bytes = msgpack.packb(event)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the event cannot be encoded as MessagePack: {error}") from None
-        request_id = given.request_id.encode()
+        try:
+            request_id = given.request_id.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidEvent(f"the request id cannot be encoded: {error}") from None
         length = len(request_id)
         if length > 255 or not (given[2] is given[3] is given[4] is None):
             return b"\x92" + packed + self._full_context(given)
