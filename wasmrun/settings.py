@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wasmrun.errors import InvalidFunction
 from wasmrun.units import parse_duration, parse_size
