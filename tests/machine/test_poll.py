@@ -127,6 +127,20 @@ def test_poll_of_nothing_is_invalid(run: Run) -> None:
     assert run(POLL_NUMBERS, [0, 0, 0, 0]).value == EINVAL
 
 
+@pytest.mark.parametrize(
+    "subscription",
+    [stream(3, 0), stream(255, 1), clock(0, clock=2), clock(0, clock=2**32 - 1), clock(0, flags=2), clock(0, flags=3)],
+    ids=["tag 3", "tag 255", "a clock of processor time", "no clock", "a flag that there is not", "two flags"],
+)
+def test_poll_of_what_wasi_does_not_have_is_invalid(poll: Callable[..., Result], subscription: bytes) -> None:
+    """As the engine's own has it: the whole call, beside whatever else, without a wait and without events."""
+    for subscriptions in ([subscription], [stream(1, 0), subscription], [clock(60_000 * MS), subscription]):
+        result = poll(*subscriptions)
+        assert result.value is not None
+        assert struct.unpack_from("<II", result.value) == (EINVAL, 0)
+        assert result.report.duration < 2
+
+
 @pytest.mark.parametrize("count", [4097, 2**31, 2**32 - 1])
 def test_poll_of_too_much_traps(run: Run, count: int) -> None:
     """Reading it is work of the host."""

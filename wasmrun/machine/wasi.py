@@ -24,7 +24,8 @@ EXIT = ExternType("function", ("i32",), ())
 
 _SUBSCRIPTION = struct.Struct("<QB7xI4xQQH6x")
 _EVENT = struct.Struct("<QHB5xQH6x")
-_CLOCK, _MOST_SUBSCRIPTIONS = 0, 4096
+_CLOCK, _WRITE = 0, 2
+_MOST_SUBSCRIPTIONS = 4096
 _REALTIME, _MONOTONIC = 0, 1
 _EINVAL = 28  # WASI's own number
 _NAP_NS = 10_000_000
@@ -149,6 +150,8 @@ def poll_oneoff(instance: Instance, words: Any) -> int:
     ready: list[tuple[int, int]] = []
     waiting: list[tuple[int, int]] = []
     for userdata, tag, clock, timeout, _precision, flags in _SUBSCRIPTION.iter_unpack(data):
+        if tag > _WRITE or (tag == _CLOCK and (clock > _MONOTONIC or flags > 1)):
+            return _EINVAL  # as the engine's own does: nothing is waited for, and nothing told
         if tag == _CLOCK:
             waiting.append((_due(instance, now, clock, timeout, flags), userdata))
         else:
