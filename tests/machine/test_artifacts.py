@@ -295,7 +295,7 @@ def test_cache_directory_is_made_private(tmp_path: Path) -> None:
     directory = tmp_path / "a" / "b"
     before = os.umask(0)
     try:
-        ArtifactCache(directory)
+        ArtifactCache(directory).remember("a", "text")
     finally:
         os.umask(before)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
@@ -368,7 +368,6 @@ def test_loader_whose_directory_goes_away_works_on(
 ) -> None:
     """A cleaner of temporary files costs a compilation, with a warning, not an event."""
     loader = Loader(directory, CompileLimits())
-    (directory / "secret").unlink()
     directory.rmdir()
     module = loader.load(engine, FUNCTION)
     assert list(module.exports) == ["five"]
@@ -448,10 +447,47 @@ def test_texts_are_remembered_under_their_name(directory: Path) -> None:
 def test_text_that_cannot_be_remembered_is_no_error(directory: Path) -> None:
     """It can be had again."""
     cache = ArtifactCache(directory)
-    (directory / "secret").unlink()
     directory.rmdir()
     cache.remember("a", "text")
     assert cache.recall("a") is None
+
+
+def test_cache_that_is_only_looked_at_gets_no_secret(directory: Path) -> None:
+    """Nothing was stored, so nothing can be valid: one look leaves no file behind."""
+    cache = ArtifactCache(directory)
+    assert list(cache.entries()) == []
+    assert cache.open("a") is None
+    assert cache.recall("a") is None
+    assert cache.clear() == (0, 0)
+    assert os.listdir(directory) == []
+
+
+def test_cache_without_a_secret_finds_what_another_process_stored_since(
+    directory: Path, compiled: tuple[Facts, bytes]
+) -> None:
+    """It looks again for as long as it has none."""
+    early, late = ArtifactCache(directory), ArtifactCache(directory)
+    assert early.open("a") is None
+    assert late.store("a", "a", 60, *compiled)
+    found = early.open("a")
+    assert found is not None
+    os.close(found[0])
+    assert [entry.key for entry in ArtifactCache(directory).entries()] == ["a"]
+    assert early.store("b", "b", 60, *compiled)
+    assert [entry.key for entry in late.entries()] == ["a", "b"]
+
+
+def test_cache_without_a_secret_takes_no_tag_of_the_empty_key(directory: Path) -> None:
+    """A tag that anybody could have made: without a secret there is nothing that it could be checked with."""
+    from hashlib import blake2b
+
+    directory.mkdir(mode=0o700)
+    line = b'{"text": "forged"}'
+    mac = blake2b(b"a\n" + line, digest_size=32).hexdigest().encode()
+    (directory / "a.tag").write_bytes(mac + b"\n" + line)
+    assert ArtifactCache(directory).recall("a") is None
+    (directory / "secret").write_bytes(b"")
+    assert ArtifactCache(directory).recall("a") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 33, None], ids=["empty", "short", "long", "missing"])
@@ -479,7 +515,9 @@ def test_secret_is_shared_by_those_who_come_first_together(directory: Path) -> N
 
     def start() -> None:
         barrier.wait()
-        secrets.append(ArtifactCache(directory)._secret)
+        cache = ArtifactCache(directory)
+        cache.remember("a", "text")
+        secrets.append(cache._secret)
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -488,15 +526,32 @@ def test_secret_is_shared_by_those_who_come_first_together(directory: Path) -> N
         thread.join()
     assert len(secrets) == 8
     assert set(secrets) == {(directory / "secret").read_bytes()}
+    assert sorted(os.listdir(directory)) == ["a.tag", "secret"]
+
+
+def test_secret_behind_a_link_to_nowhere_costs_the_cache_only(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is neither there nor can it be made: nothing is stored, and the log says so."""
+    directory.mkdir(mode=0o700)
+    (directory / "secret").symlink_to(directory / "nowhere")
+    cache = ArtifactCache(directory)
+    cache.remember("a", "text")
+    assert cache.recall("a") is None
+    assert not cache.store("a", "a", 60, FACTS, b"code")
+    assert "its secret can neither be read nor made" in caplog.text
     assert os.listdir(directory) == ["secret"]
 
 
-def test_secret_behind_a_link_to_nowhere_makes_the_cache_unusable(directory: Path) -> None:
-    """It is neither there nor can it be made."""
-    directory.mkdir(mode=0o700)
-    (directory / "secret").symlink_to(directory / "nowhere")
-    with pytest.raises(CacheUnusable, match="No such file"):
-        ArtifactCache(directory)
+def test_secret_that_is_damaged_again_and_again_costs_the_cache_only(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody writes to it without end: nothing is stored, and the log says why."""
+    cache = ArtifactCache(directory)
+    monkeypatch.setattr(ArtifactCache, "_read_secret", lambda self: b"")
+    assert not cache.store("a", "a", 60, FACTS, b"code")
+    assert "its secret can neither be read nor made" in caplog.text
+    assert cache.open("a") is None
 
 
 def test_secret_that_cannot_be_read_makes_the_cache_unusable(directory: Path) -> None:

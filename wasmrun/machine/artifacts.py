@@ -84,16 +84,24 @@ class ArtifactCache:
             raise PermissionError(0, "it is not writable")
 
     def _read_secret(self) -> bytes:
+        """The secret; nothing where there is none yet, and so no tag that could be valid."""
+        try:
+            secret = _read(self._path("secret"))
+        except FileNotFoundError:
+            return b""
+        # A torn write cannot happen, an edit can: no tag in this directory is worth anything then.
+        return secret if len(secret) == _KEY_BYTES else b""
+
+    def _make_secret(self) -> None:
+        """See to it that there is a secret, as whatever is stored needs one."""
         path = self._path("secret")
         for _ in range(2):
-            try:
-                secret = _read(path)
-                if len(secret) == _KEY_BYTES:
-                    return secret
-                # A torn write cannot happen, an edit can: no tag in this directory is worth anything then.
-                _unlink(path)
-            except FileNotFoundError:
-                pass
+            self._secret = self._secret or self._read_secret()
+            if self._secret:
+                return
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.getsize(path) != _KEY_BYTES:  # not one that another process has made since
+                    os.unlink(path)
             handle, temporary = _temporary(self.directory)
             with os.fdopen(handle, "wb") as file:
                 file.write(os.urandom(_KEY_BYTES))
@@ -103,7 +111,9 @@ class ArtifactCache:
                 pass
             finally:
                 os.unlink(temporary)
-        return _read(path)
+        self._secret = self._read_secret()
+        if not self._secret:
+            raise OSError(0, "its secret can neither be read nor made")
 
     def open(self, key: str) -> tuple[int, Facts] | None:
         """A descriptor of the artifact *key*, checked against its tag, and its facts; None where there is none.
@@ -144,16 +154,16 @@ class ArtifactCache:
 
     def store(self, key: str, name: str, module_bytes: int, facts: Facts, artifact: bytes) -> bool:
         """Keep *artifact* under *key*; False, with a warning logged, where the disk refuses."""
-        digest = hashlib.blake2b(artifact, key=self._secret, digest_size=32).hexdigest()
-        tag = {
-            "facts": facts._asdict(),
-            "name": name,
-            "module_bytes": module_bytes,
-            "artifact_bytes": len(artifact),
-            "created": time.time(),
-            "digest": digest,
-        }
         try:
+            self._make_secret()
+            tag = {
+                "facts": facts._asdict(),
+                "name": name,
+                "module_bytes": module_bytes,
+                "artifact_bytes": len(artifact),
+                "created": time.time(),
+                "digest": hashlib.blake2b(artifact, key=self._secret, digest_size=32).hexdigest(),
+            }
             self._write(key + _CODE, artifact)
             self._write_tag(key, tag)
         except OSError as error:
@@ -172,6 +182,7 @@ class ArtifactCache:
     def remember(self, name: str, text: str) -> None:
         """Keep a short text, authenticated as artifacts are. A disk that refuses is no error: it can be had again."""
         try:
+            self._make_secret()
             self._write_tag(name, {"text": text})
         except OSError as error:
             _log.debug("%s cannot be stored: %s", name, error)
@@ -206,7 +217,9 @@ class ArtifactCache:
 
     def _open_tag(self, name: str) -> dict[str, Any] | None:
         mac, _, line = _read(self._path(name + _TAG)).partition(b"\n")
-        if not hmac.compare_digest(mac, self._mac(name, line)):
+        # After the tag, which was written after the secret: what another process stores meanwhile is not missed.
+        self._secret = self._secret or self._read_secret()
+        if not self._secret or not hmac.compare_digest(mac, self._mac(name, line)):
             return None
         return json.loads(line)  # type: ignore[no-any-return]  # written by _write_tag
 
