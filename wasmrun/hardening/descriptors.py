@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
 from collections.abc import Iterable
+
+from wasmrun.hardening.maps import executed_files
 
 _LAST = 2**31 - 1
 _STANDARD = (0, 1, 2)
@@ -28,24 +30,20 @@ def put_up(keep: Iterable[int]) -> str:
 
 
 def _libraries() -> set[int]:
-    """Descriptors of files that are mapped to be executed.
+    """Descriptors of files that this process executes.
 
-    libffi keeps one of itself, and maps more of it as more callbacks are made. Closed, its number would go to
-    another file, which would be mapped and executed in its place.
+    libffi keeps one of itself, where it is built so, and maps more of it as more callbacks are made. Closed, its
+    number would go to another file, which would be mapped and executed in its place.
     """
-    mapped = set()
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            _, rights, _, device, inode = line.split()[:5]
-            if "x" in rights and inode != "0":
-                major, _, minor = device.partition(":")
-                mapped.add((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
+    executed = set()
+    for path in executed_files():
+        with contextlib.suppress(OSError):  # replaced by an upgrade, and nobody's any more
+            status = os.stat(path)
+            executed.add((status.st_dev, status.st_ino))
     found = set()
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with contextlib.suppress(OSError):  # the descriptor of that directory, which is closed by now
             status = os.fstat(int(name))
-        except OSError:  # the directory's own descriptor, which is gone by now
-            continue
-        if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) in mapped:
-            found.add(int(name))
+            if (status.st_dev, status.st_ino) in executed:
+                found.add(int(name))
     return found

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from wasmrun.errors import HostError
 from wasmrun.hardening.kernel import call
+from wasmrun.hardening.maps import executed_files
 from wasmrun.hardening.wall import Missing
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -38,7 +39,7 @@ _WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_RE
 """Devices, sockets and pipes are not among what may be made."""
 _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
 
-_REMEDY = "a kernel from 5.13 on, with landlock among its security modules (boot with lsm=landlock,…)"
+_REMEDY = "boot Linux 5.13 or newer with landlock among its security modules (lsm=landlock,…)"
 
 
 def put_up(readable: Iterable[str], writable: Iterable[str]) -> str:
@@ -106,9 +107,5 @@ def _allow(ruleset: int, path: str, rights: int) -> int:
 def interpreter_paths() -> list[str]:
     """Where the interpreter may still look for modules, and the directories of the libraries that it has loaded."""
     found = {os.path.realpath(path) for path in sys.path if path}
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            parts = line.rstrip("\n").split(maxsplit=5)
-            if len(parts) == 6 and "x" in parts[1] and parts[5].startswith("/") and ".so" in parts[5]:
-                found.add(os.path.dirname(parts[5]))
-    return sorted(path for path in found if path.startswith("/") and path != "/")
+    found |= {os.path.dirname(path) for path in executed_files() if ".so" in os.path.basename(path)}
+    return sorted(found - {"/"})

@@ -27,7 +27,12 @@ def harden(walls: Walls) -> tuple[Wall, ...]:
     `HostError` where a wall in ``walls.required`` cannot be had, where the parent is gone, and where the worker
     would not see its own files any more. A process in which this was raised must end: some of the walls are up.
     """
-    threads = os.listdir("/proc/self/task")
+    try:
+        threads = os.listdir("/proc/self/task")
+    except OSError as error:
+        raise HostError(
+            f"a process is hardened with the help of /proc, which is not here ({error}); mount it"
+        ) from None
     if len(threads) > 1:
         # They would keep what this takes away: namespaces, capabilities and Landlock are a thread's own.
         raise HostError(f"a process is hardened while it has one thread; this one has {len(threads)}")
@@ -74,8 +79,8 @@ def harden(walls: Walls) -> tuple[Wall, ...]:
 
 def _missing(name: str, missing: Missing, walls: Walls) -> Wall:
     if name in walls.required:
-        needs = f"; it needs {missing.remedy}" if missing.remedy else ""
-        raise HostError(f"the wall {name!r} was asked for and cannot be put up: {missing.detail}{needs}")
+        remedy = f"; to have it, {missing.remedy}" if missing.remedy else ""
+        raise HostError(f"the wall {name!r} was asked for and cannot be put up: {missing.detail}{remedy}")
     return Wall(name, False, missing.detail, missing.remedy)
 
 

@@ -18,13 +18,14 @@ _PER_SANDBOX = 200 * 1024
 """The engine reserves the largest table for each in memory that may be written: 160 KB."""
 
 
-def data_bytes(memory: int, sandboxes: int, threads: int = 1) -> int:
-    """What a worker needs of `Walls.data`: *memory* bytes for a guest on each of its threads, and the engine's own.
+def data_bytes(memory: int, sandboxes: int) -> int:
+    """What a worker needs of `Walls.data` for as many *sandboxes* as it has places for, of *memory* bytes each.
 
-    *memory* is to be the largest that may be live at once on a thread: limits of sandboxes that are kept ready count
-    with what their start-up takes.
+    The engine takes no place's memory back, it only clears it: a place counts with the largest memory that a guest
+    had there, while another guest, or none, is in it. So this bounds what a worker may ever hold, and is no
+    measure of what it holds resident.
     """
-    return _BASE + sandboxes * _PER_SANDBOX + threads * (memory + 16 * _MIB)
+    return _BASE + sandboxes * (memory + _PER_SANDBOX)
 
 
 def put_up(*, descriptors: int, file_size: int, data: int | None) -> str:

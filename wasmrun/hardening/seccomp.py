@@ -31,7 +31,7 @@ ALLOWED = (
     # descriptors that are open already, sockets among them, and waiting for them
     "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev", "pwritev2", "lseek",
     "close", "close_range", "dup", "dup2", "dup3", "pipe2",
-    "recvfrom", "recvmsg", "sendto", "sendmsg", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt",
+    "recvfrom", "recvmsg", "sendto", "sendmsg", "shutdown", "getsockname", "getpeername", "getsockopt",
     "poll", "ppoll", "select", "pselect6", "eventfd2",
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
     # files: which ones is for Landlock to say
@@ -68,7 +68,7 @@ _PRCTLS = (15, 16, 0x53564D41)
 """Names of threads and of memory."""
 
 _LIBRARY = "install libseccomp (apt install libseccomp2, dnf install libseccomp, apk add libseccomp)"
-_REMEDY = "a kernel with seccomp filters (CONFIG_SECCOMP_FILTER), and a container that allows them"
+_REMEDY = "use a kernel with seccomp filters (CONFIG_SECCOMP_FILTER), and a container that allows them"
 
 
 def load_library() -> Any:
