@@ -31,6 +31,7 @@ import pytest
 
 import wasmrun
 from wasmrun import cli, errors, limits
+from wasmrun.cli.commands import commands
 from wasmrun.errors import OUTCOMES, WasmrunError
 from wasmrun.settings import REQUIRED, Setting
 from wasmrun.shelf import PoolStats
@@ -118,7 +119,7 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield from walk(found, (*path, name))
 
 
-COMMANDS = dict(walk(cli.commands))
+COMMANDS = dict(walk(commands))
 
 
 def test_reference_has_every_command() -> None:

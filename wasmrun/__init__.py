@@ -9,12 +9,13 @@ with wasmrun.Executor() as executor:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+# As in `typing`, which takes longer to load than all of this: the command line must be quick to learn of Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import typing
+
     from wasmrun.errors import (
         FunctionError as FunctionError,
     )
@@ -99,12 +100,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", "invoke", *sorted(_HOME)]  # noqa: PLE0604  # the names are computed, and tested
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     # Names are found when they are first used: a program that only parses limits, or the child that
     # compiles, does not load the engine.
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'wasmrun' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value
@@ -114,7 +117,7 @@ def __dir__() -> list[str]:
     return list(__all__)
 
 
-def invoke(module: Any, event: Any = {}, **settings: Any) -> Any:  # noqa: B006  # never changed
+def invoke(module: typing.Any, event: typing.Any = {}, **settings: typing.Any) -> typing.Any:  # noqa: B006  # never changed
     """Run *module* once on *event*, with an executor of its own; *settings* are those of `Function`.
 
     Raises as `Executor.invoke` does. For more than one event, make an `Executor`.

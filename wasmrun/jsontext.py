@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
@@ -39,6 +38,8 @@ def _check_keys(value: Any) -> None:
 
 def _other(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, memoryview)):
+        import base64  # few answers have bytes in them
+
         return base64.b64encode(value).decode("ascii")
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 

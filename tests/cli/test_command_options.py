@@ -11,6 +11,7 @@ import programs
 import pytest
 
 from wasmrun import cli
+from wasmrun.cli.commands import commands
 from wasmrun.function import Grants
 from wasmrun.limits import Limits
 
@@ -33,7 +34,7 @@ def _walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[
                 yield from _walk(found, (*path, name))
 
 
-COMMANDS = dict(_walk(cli.commands))
+COMMANDS = dict(_walk(commands))
 OPTIONS = [
     (path, option)
     for path, command in COMMANDS.items()
@@ -76,7 +77,7 @@ def parse(path: tuple[str, ...], *args: str) -> dict[str, Any]:
     """What a command line would give to its command."""
     needed = ["x.wasm"] if any(isinstance(item, click.Argument) for item in COMMANDS[path].params) else []
     # With a parent as they have it: a command remembers the help option that its first context asked for.
-    parent = click.Context(cli.commands, **cli.commands.context_settings)
+    parent = click.Context(commands, **commands.context_settings)
     return COMMANDS[path].make_context("test", [*needed, *args], parent=parent).params
 
 
@@ -247,10 +248,24 @@ def test_env_is_all_that_a_command_sees_of_the_environment(
     assert done.out == "A=1\0GREETING=hello = world\0EMPTY=\0"
 
 
-def test_env_from_a_variable_is_split_at_spaces(run: Run, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several, where a flag would be repeated."""
-    monkeypatch.setenv("WASMRUN_ENV", "A=1 B=2")
-    assert run("run", save(programs.ENV)).out == "A=1\0B=2\0"
+def test_env_from_a_variable_is_a_line_each(run: Run, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several, where a flag would be repeated; a value may have spaces in it. Empty lines do not count."""
+    guest = save(programs.ENV)
+    monkeypatch.setenv("WASMRUN_ENV", "GREETING=hello = world")
+    assert run("run", guest).out == "GREETING=hello = world\0"
+    monkeypatch.setenv("WASMRUN_ENV", "\nA=1 2\n\n B=\n")
+    assert run("run", guest).out == "A=1 2\0 B=\0"
+
+
+def test_dir_from_a_variable_is_a_line_each(
+    run: Run, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of directories have spaces, and any other separator."""
+    place = tmp_path / "one: two, three"
+    place.mkdir()
+    (place / "file").write_bytes(b"text of the host")
+    monkeypatch.setenv("WASMRUN_DIR", f"{place}::/data\n{tmp_path}::/other")
+    assert run("run", save(programs.READ_FILE)).out == "text of the host"
 
 
 def test_dir_lets_a_command_read(run: Run, save: Save, tmp_path: Path) -> None:

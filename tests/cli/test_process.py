@@ -208,28 +208,58 @@ def test_ctrl_c_ends_the_wait_for_an_event() -> None:
     os.close(writing)
 
 
-def test_run_loads_only_what_it_needs() -> None:
-    """A cached small function starts as fast as Python does: no table, no psutil, no compiler."""
+@pytest.mark.parametrize("module", ["wasmrun.cli.dispatch", "wasmrun.executor", "click", "wasmrun.cli.inspect_command"])
+def test_ctrl_c_while_programs_load_ends_them(module: str) -> None:
+    """Most of the time of a short run; no traceback then either."""
+    script = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from wasmrun.cli import main
+main({["run", str(programs.ECHO)] if module == "wasmrun.executor" else ["inspect", str(programs.ECHO)]!r})
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WASMRUN_")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nwasmrun: interrupted\n")
+
+
+def test_the_entry_point_loads_next_to_nothing() -> None:
+    """Before it can answer to Ctrl-C, at least."""
+    script = "import sys; before = set(sys.modules); import wasmrun.cli; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"__future__", "gc", "wasmrun", "wasmrun.cli"}
+
+
+def test_run_loads_only_what_it_needs(cache_dir: Path) -> None:
+    """A cached small function starts as fast as Python does: no table, no psutil, no compiler, no OpenSSL."""
     script = f"""
 import sys
 from wasmrun import cli
-status = cli.status_of(["run", {str(programs.ECHO)!r}, "--report", "none"])
+status = cli.status_of(["run", {str(programs.ECHO)!r}, "--report", "none", "--cache-dir", {str(cache_dir)!r}])
 print(status, *sys.modules)
 """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WASMRUN_")}
     for _ in range(2):  # the first time it is compiled
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     answer, modules = done.stdout.splitlines()
     status, *loaded = modules.split()
     assert (answer, status, done.stderr) == ("{}", "0", "")
-    assert "wasmrun.cli.run_command" in loaded
+    assert "wasmrun.cli.run" in loaded
     never = {
-        "rich",
-        "psutil",
+        "_hashlib",
         "asyncio",
-        "wasmtime",
-        "wasmrun.bench",
-        "wasmrun.machine.compiler",
+        "click",
+        "concurrent.futures.thread",
+        "psutil",
+        "rich",
         "subprocess",
         "tempfile",
+        "uuid",
+        "wasmrun.bench",
+        "wasmrun.machine.compiler",
+        "wasmtime",
     }
     assert never.isdisjoint(loaded)

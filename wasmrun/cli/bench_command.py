@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,17 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from wasmrun.bench import PERCENTILES, Measured, Sample, measure
-from wasmrun.cli import tell
-from wasmrun.cli.options import (
-    cache_option,
-    event_for,
-    event_option,
-    function_options,
-    json_option,
-    make_function,
-    print_json,
-    read_event,
-)
+from wasmrun.cli.inputs import event_for, make_function, read_event
+from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option
+from wasmrun.cli.output import print_json, tell
 from wasmrun.errors import WasmrunError, printable
 from wasmrun.executor import Executor, Loaded
 from wasmrun.function import Function
@@ -46,7 +39,7 @@ def _count_option(kind: str) -> Callable[[Any], Any]:
     )
 
 
-@click.command(name="bench")
+@click.command(name="bench", cls=Command)
 @click.argument("modules", type=click.Path(), nargs=-1, required=True, metavar="MODULE...")
 @event_option
 @function_options
@@ -67,6 +60,7 @@ def command(
 
     A cold start makes its sandbox when the event is there; a warm one takes it from the pool.
     """
+    gc.enable()  # which is how programs run functions
     data = read_event(event)
 
     def make_event(loaded: Loaded) -> Any:

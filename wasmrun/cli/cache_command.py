@@ -7,7 +7,8 @@ import time
 
 import click
 
-from wasmrun.cli.options import cache_option, json_option, print_json
+from wasmrun.cli.options import cache_option, json_option
+from wasmrun.cli.output import print_json
 from wasmrun.errors import HostError, printable
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable, default_directory
 from wasmrun.units import format_size

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from wasmrun.cli.options import cache_option, function_options, json_option, make_function, module_argument, print_json
+from wasmrun.cli.inputs import make_function
+from wasmrun.cli.options import Command, cache_option, function_options, json_option, module_argument
+from wasmrun.cli.output import print_json
 from wasmrun.executor import Executor
 from wasmrun.units import format_duration, format_size
 
 
-@click.command(name="compile")
+@click.command(name="compile", cls=Command)
 @module_argument
 @function_options
 @json_option

@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from wasmrun.cli.options import cache_option, function_options, json_option, make_function, module_argument, print_json
+from wasmrun.cli.inputs import make_function
+from wasmrun.cli.options import Command, cache_option, function_options, json_option, module_argument
+from wasmrun.cli.output import print_json
 from wasmrun.errors import InvalidFunction, outcome, printable
 from wasmrun.executor import Executor
 from wasmrun.machine.inspection import Inspection
@@ -17,7 +19,7 @@ _NAME_COLUMNS = 40
 """Columns for names; longer ones push their own type to the right."""
 
 
-@click.command(name="inspect")
+@click.command(name="inspect", cls=Command)
 @module_argument
 @function_options
 @json_option

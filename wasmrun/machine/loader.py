@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
+from _blake2 import blake2b  # hashlib's own; why not from there: see artifacts
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError, InvalidFunction, printable
@@ -123,7 +123,7 @@ class Loader:
 
     def key(self, source: bytes, settings: EngineSettings) -> str:
         """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself."""
-        digest = hashlib.sha256(source)
+        digest = blake2b(source, digest_size=32)
         digest.update(settings.describe().encode())
         # What is kept beside the code is part of it: another version of wasmrun keeps other facts.
         digest.update(",".join(Facts._fields).encode())
@@ -139,6 +139,8 @@ class Loader:
                 name = f"library-{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
                 self._library = self.cache.recall(name) if self.cache is not None else None
                 if self._library is None:
+                    import hashlib  # with OpenSSL, and only the first run with this library needs it
+
                     with open(capi.LIBRARY_PATH, "rb") as file:
                         self._library = hashlib.file_digest(file, "sha256").hexdigest()
                     if self.cache is not None:

@@ -1,0 +1,65 @@
+"""What goes in: the function and the event that a command line describes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wasmrun.cli.table import flag_of
+from wasmrun.errors import InvalidEvent, InvalidFunction
+from wasmrun.function import Function
+from wasmrun.jsontext import from_json
+
+if TYPE_CHECKING:
+    from wasmrun.executor import Loaded
+
+
+class Misuse(Exception):
+    """The command line cannot be followed; the text names the option. click shows it, with the usage."""
+
+
+def make_function(module: str, settings: dict[str, Any], **more: Any) -> Function:
+    """The function that the command line describes. Raises `Misuse` for a setting that cannot be."""
+    given = {name: value for name, value in settings.items() if value is not None and value != ()}
+    # A file may be called "(1).wasm", which would be taken for a module's text.
+    path = os.path.join(".", module) if module.lstrip().startswith(("(", ";;")) else module
+    try:
+        return Function(path, **given, **more)
+    except InvalidFunction as error:
+        name, _, reason = error.message.partition(": ")
+        raise Misuse(f"{flag_of(name)}: {reason}") from None
+
+
+def read_event(text: str | None) -> bytes | None:
+    """The bytes of an event as the option gave it; None without one. Raises `Misuse`."""
+    if text is None:
+        return None
+    if text == "-":
+        if sys.stdin is None:
+            raise Misuse("--event: standard input is closed")
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            with open(text[1:], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise Misuse(f"--event: {text[1:]} cannot be read: {error.strerror}") from None
+    return text.encode("utf-8", "surrogateescape")
+
+
+def parse_event(data: bytes | None) -> Any:
+    """The value of an event's JSON. Raises `InvalidEvent`."""
+    if data is None:
+        return {}
+    try:
+        return from_json(data)
+    except ValueError as error:
+        raise InvalidEvent(f"the event is not JSON: {error}") from None
+
+
+def event_for(loaded: Loaded, data: bytes | None) -> Any:
+    """The event as a function takes it: the bytes as they stand where it is raw, else the value of the JSON."""
+    if loaded.is_raw:
+        return b"" if data is None else data
+    return parse_event(data)
