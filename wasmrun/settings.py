@@ -64,7 +64,7 @@ class Frozen:
     """Base of the dataclasses that are made of settings: nothing else can be assigned, a slip of the pen least of all."""
 
     # Not seen by type checkers, which would take it to mean that every name can be assigned.
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name not in self.__dataclass_fields__:

@@ -10,6 +10,7 @@ import pytest
 
 import wasmrun
 from wasmrun import InvalidFunction, Result
+from wasmrun.machine import program
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import detect
 
@@ -177,11 +178,24 @@ def test_memory_of_just_the_limit_is_taken(run: Run) -> None:
 
 
 def test_memory_above_the_limit_is_refused_also_where_it_is_not_exported(run: Run) -> None:
-    """Nothing says so before it is instantiated, but nothing of it runs either."""
+    """The module's file says what its types do not."""
     source = '(module (memory 32) (func (export "f")))'
-    with pytest.raises(InvalidFunction, match=r"the module cannot be instantiated: .*memory"):
+    with pytest.raises(InvalidFunction, match=r"starts with 2 MiB of memory, more than its limit of 1 MiB; "):
         run(source, memory="1MiB")
     assert run(source, memory="2MiB").is_ok
+
+
+@pytest.mark.parametrize(
+    ("fields", "limits", "word"),
+    [("(memory 32)", {"memory": "1MiB"}, "memory"), ("(table 21 funcref)", {"table_elements": 20}, "table")],
+)
+def test_limits_hold_in_the_engine_without_a_look_at_the_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fields: str, limits: dict[str, Any], word: str
+) -> None:
+    """The look is for the words of the refusal; every sandbox has the limits itself."""
+    monkeypatch.setattr(program, "_check_sizes", lambda module, function: None)
+    with pytest.raises(InvalidFunction, match=f"the module cannot be instantiated: {word} minimum size"):
+        run(f'(module {fields} (func (export "f")))', **limits)
 
 
 @pytest.mark.parametrize("fuel", ["auto", None])

@@ -358,6 +358,13 @@ def test_compiler_child_tells_its_facts_first() -> None:
         (b"(module (func))", True, 1000, None),
         (b"\0asm\1\0\0\0", False, 8, None),
         (b"\0asm\1\0\0\0", True, 8, None),
+        (b'(module (import "a" "b" (func)) (func (export "f") (param i32)) (memory (export "m") 1))', True, 1000, None),
+        (
+            b"(module (func (param" + b" i32" * 999 + b"))" + b'(export "%d" (func 0))' * 51 % (*range(51),) + b")",
+            True,
+            9000,
+            "its imports and exports have 50949 parameters and results together; at most 50000 are allowed",
+        ),
         (b"(module (func))", False, 1000, "not WebAssembly"),
         (b"(module (func))", True, 9, "bytes as a binary; at most 9 are allowed"),
         (b"(module", True, 1000, "not valid WAT"),
