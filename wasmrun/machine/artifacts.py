@@ -98,7 +98,7 @@ class ArtifactCache:
     def _make_secret(self) -> None:
         """See to it that there is a secret, as whatever is stored needs one."""
         path = self._path("secret")
-        for _ in range(2):
+        for _ in range(3):
             self._secret = self._secret or self._read_secret()
             if self._secret:
                 return
@@ -114,9 +114,7 @@ class ArtifactCache:
                 pass
             finally:
                 os.unlink(temporary)
-        self._secret = self._read_secret()
-        if not self._secret:
-            raise OSError(0, "its secret can neither be read nor made")
+        raise OSError(0, "its secret can neither be read nor made")
 
     def open(self, key: str) -> tuple[int, Facts] | None:
         """A descriptor of the artifact *key*, checked against its tag, and its facts; None where there is none.
