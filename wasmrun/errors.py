@@ -137,7 +137,15 @@ class ResultTooLarge(FunctionError):
 
 
 class HostError(WasmrunError):
-    """The host failed, not the function."""
+    """The host failed, not the function.
+
+    ``report`` and ``logs`` are filled in where it failed while the function ran, as for a `FunctionError`.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.report: Report | None = None
+        self.logs: tuple[Log, ...] = ()
 
 
 def _rebuild(cls: type[FunctionError], args: tuple[object, ...], state: dict[str, object]) -> FunctionError:

@@ -12,12 +12,16 @@ from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.threads import guest_stack
 from wasmrun.pool import ROUND_SECONDS, Pool
+from wasmrun.shelf import Shelf
 
 _log = logging.getLogger("wasmrun.keeper")
 
 _LINGER_SECONDS = 0.05
 _DOZE_SECONDS = 0.02
 _LOOK_AROUND_SECONDS = 2.0
+
+_MOST_ASIDE = 4
+"""Threads that run slow start-ups at once."""
 
 
 class Keeper:
@@ -41,6 +45,8 @@ class Keeper:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._is_closed = False
+        # Start-ups that take long, and may take as long as `init_timeout`, keep no other function waiting.
+        self._aside = threading.Semaphore(_MOST_ASIDE)
 
     def wake(self, level: int) -> None:
         """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`.
@@ -51,7 +57,7 @@ class Keeper:
             if self._is_closed or self.level >= level:
                 return
             if self._thread is None:
-                self._thread = _started(self._keep)
+                self._thread = _started(self._keep, "wasmrun-keeper")
             self.level = level
             self._bell.set()
 
@@ -82,7 +88,7 @@ class Keeper:
                 looked_around = now
             before = handed
             try:
-                handed = pool.round(handed, everything=look_around)
+                handed = pool.round(handed, everything=look_around, aside=self._fill_aside)
             except BaseException:  # a host function may raise anything in a guest's start-up
                 # The pool has counted it as a failure. Without a keeper no clock would stop again, and
                 # nothing would be destroyed.
@@ -96,6 +102,28 @@ class Keeper:
                 self._doze()
             else:
                 self._rest(self.PARKED, _LOOK_AROUND_SECONDS)
+
+    def _fill_aside(self, shelf: Shelf, count: int) -> bool:
+        """Fill *shelf* on a thread of its own; False where too many do so already, or none can be had."""
+        if not self._aside.acquire(blocking=False):
+            return False
+
+        def fill() -> None:
+            try:
+                self._pool.fill(shelf, count)
+            except BaseException:  # as in a round
+                _log.exception("preparing sandboxes of %s failed", shelf.function.label)
+            finally:
+                self._aside.release()
+                self.wake(self.AWAKE)
+
+        try:
+            # Counted by the pool as long as it has anything: the end of the pool is the end of this.
+            _started(fill, "wasmrun-filler")
+        except HostError:
+            self._aside.release()
+            return False
+        return True
 
     def _doze(self) -> None:
         # Where the kernel gives the ticker's threads no room, its ticks vanish without a word. These
@@ -119,10 +147,10 @@ class Keeper:
             self._bell.wait(seconds)
 
 
-def _started(target: Callable[[], None]) -> threading.Thread:
+def _started(target: Callable[[], None], name: str) -> threading.Thread:
     # A daemon, so that a program which never shuts its executor down can still end; what the executor
     # registered for exit stops it before the interpreter goes away. Guests' start-up runs on it.
-    thread = threading.Thread(target=target, name="wasmrun-keeper", daemon=True)
+    thread = threading.Thread(target=target, name=name, daemon=True)
     try:
         with guest_stack():
             thread.start()

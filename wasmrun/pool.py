@@ -39,7 +39,11 @@ _LARGE = 4 << 20
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
+_SLOW_NS = 5_000_000
+"""A start-up that took longer than this, in nanoseconds, does not keep other functions waiting."""
+
 _TURN_SECONDS = 0.02
+_CLOSE_TURN_SECONDS = 0.1
 
 
 class SupportsStop(Protocol):
@@ -84,6 +88,9 @@ class Pool:
         self._shelves: dict[int, Shelf] = {}
         self._noted: list[Shelf] = []
         self._spent: deque[Sandbox] = deque()
+        # What events could not give back themselves; `take_back` does it. Appending takes no lock, and no
+        # frame of the interpreter: it still works where its recursion limit is reached.
+        self.returned: deque[tuple[Shelf, Sandbox]] = deque()
         # Being prepared ahead of their events.
         self._preparing: set[Sandbox] = set()
         # Being destroyed: no longer in `_spent`, and still alive.
@@ -109,7 +116,7 @@ class Pool:
     def acquire(self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
 
-        Either way `release` or `forfeit` must follow. Raises `Throttled` after the wait, `Stopped`
+        Either way `release` or `forfeit` must follow, or an entry in ``returned``. Raises `Throttled` after the wait, `Stopped`
         when *watch* has a reason to give up before, and `Unloaded` where *shelf* was removed.
         """
         with self.lock:
@@ -220,6 +227,10 @@ class Pool:
         if is_doomed:
             sandbox.delete()
         with self.lock:
+            # First what can fail: from the next line on it is counted as given back, and never again.
+            if self._waiting:
+                self._changed.notify_all()
+            sandbox.is_handed = False
             shelf.in_flight -= 1
             self.in_flight -= 1
             if is_doomed:
@@ -228,17 +239,25 @@ class Pool:
                 shelf.ready.append(sandbox)
             else:
                 self._spent.append(sandbox)
-            if self._waiting:
-                self._changed.notify_all()
 
     def forfeit(self, shelf: Shelf) -> None:
         """Give back the place that `acquire` gave, because no sandbox could be made."""
         with self.lock:
+            if self._waiting:
+                self._changed.notify_all()
             shelf.in_flight -= 1
             self.in_flight -= 1
             self._live -= 1
-            if self._waiting:
-                self._changed.notify_all()
+
+    def take_back(self) -> None:
+        """Take back what events could not give back themselves. For the keeper, whose stack has room."""
+        while self.returned:
+            try:
+                shelf, sandbox = self.returned.popleft()
+            except IndexError:  # another thread was first
+                return
+            sandbox.delete()
+            self.forfeit(shelf)
 
     def start_clock(self, engine: Engine) -> None:
         """Let *engine* tick: something is about to run on it."""
@@ -275,12 +294,17 @@ class Pool:
         """Whether there are spent sandboxes for the keeper to destroy."""
         return bool(self._spent)
 
-    def round(self, handed_before: int, *, everything: bool = False) -> int:
+    def round(
+        self, handed_before: int, *, everything: bool = False, aside: Callable[[Shelf, int], bool] | None = None
+    ) -> int:
         """One round of the keeper: plan, then act. Gives the number of sandboxes handed out so far.
 
         *handed_before* is what the last round gave: no event since then means that this one may take
-        its time. With *everything*, idle functions and memory are looked at too.
+        its time. With *everything*, idle functions and memory are looked at too. A function whose
+        start-up may take long is given to *aside*, which fills its shelf on another thread; False where
+        there is none, and it has to wait.
         """
+        self.take_back()
         short = everything and self._is_short_of_memory()
         with self.lock:
             if everything:
@@ -319,8 +343,12 @@ class Pool:
         prepared = {number for number, _ in actions.prepare}
         for number, count in actions.prepare:
             found = self._shelves.get(number)
-            if found is not None:
+            if found is None:
+                continue
+            if aside is None or not found.is_slow:
                 self.fill(found, count, while_quiet=handed if quiet else None)
+            elif found.filling or not aside(found, count):
+                prepared.discard(number)  # not to be looked at again in a millisecond
         self._note_missing(shelves, prepared, quiet=quiet)
         return handed
 
@@ -399,6 +427,7 @@ class Pool:
                 self._spent.append(sandbox)
             else:
                 shelf.backoff = 0.0
+                shelf.is_slow = sandbox.prepare_ns > _SLOW_NS
                 shelf.refills += 1
                 sandbox.start = "warm"
                 shelf.ready.append(sandbox)
@@ -475,18 +504,29 @@ class Pool:
         Waits for events that still run, at most *patience* seconds; False where one runs on.
         """
         self.refuse()
+        until = None if patience is None else time.monotonic() + patience
+        while not self._is_idle(until):
+            self.take_back()  # nobody is told when there is something
+            if until is not None and time.monotonic() >= until:
+                break
         with self.lock:
-            self._waiting += 1
-            try:
-                ended = self._changed.wait_for(lambda: not self.in_flight, patience)
-            finally:
-                self._waiting -= 1
+            ended = not self.in_flight
             # After the wait: nothing comes back any more.
             for shelf in self._shelves.values():
                 self._spent.extend(shelf.ready)
                 shelf.ready.clear()
         self._destroy(len(self._spent))
         return ended
+
+    def _is_idle(self, until: float | None) -> bool:
+        """Whether nothing is in flight, now or a turn later."""
+        left = _CLOSE_TURN_SECONDS if until is None else min(_CLOSE_TURN_SECONDS, max(0.0, until - time.monotonic()))
+        with self.lock:
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(lambda: not self.in_flight, left)
+            finally:
+                self._waiting -= 1
 
     def stats(self) -> PoolStats:
         """All counters, as one consistent value."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wasmrun.errors import FunctionError, GuestError, GuestExit, GuestTrap, TimedOut
+from wasmrun.errors import FunctionError, GuestError, GuestExit, GuestTrap, HostError, TimedOut
 from wasmrun.invocation import Report
 from wasmrun.sandbox import Sandbox
 from wasmrun.units import format_size
@@ -11,7 +11,7 @@ _NEAR = 0.9
 """Share of its limit from which a memory is said to be near it."""
 
 
-def make_report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -> Report:
+def make_report(sandbox: Sandbox, error: FunctionError | HostError | None, log_bytes: int) -> Report:
     """What the event in *sandbox* did and cost, as far as it came; *error* is how it failed."""
     program = sandbox.program
     function = program.function
@@ -37,7 +37,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | None, log_bytes: int) -
     )
 
 
-def complete_error(error: FunctionError, report: Report) -> None:
+def complete_error(error: FunctionError | HostError, report: Report) -> None:
     """Give *error* its report, and its message a word about memory where that ran short."""
     error.report = report
     # A refused memory.grow is not told to anybody: that it may be the cause is all that can be said.
@@ -46,8 +46,8 @@ def complete_error(error: FunctionError, report: Report) -> None:
         error.args = (f"{error.message} (its memory is near its limit of {limit})",)
 
 
-def _fuel_is_exact(error: FunctionError) -> bool:
+def _fuel_is_exact(error: FunctionError | HostError) -> bool:
     """Whether the engine had written the fuel down: it keeps it in a register while a guest computes."""
     if isinstance(error, GuestTrap):
         return error.kind in ("unreachable", "abort", "host call")
-    return not isinstance(error, TimedOut)
+    return not isinstance(error, (TimedOut, HostError))

@@ -22,12 +22,14 @@ from wasmrun.machine.program import Program
 class Sandbox(Instance):
     """A live instance of a program, and the story of its event.
 
-    ``start`` is how the event found it: "cold", "warm" or "reused". Times in nanoseconds.
+    ``start`` is how the event found it: "cold", "warm" or "reused". ``is_handed`` while the pool counts
+    it as an event's. Times in nanoseconds.
     """
 
     __slots__ = (
         "event_bytes",
         "has_failed",
+        "is_handed",
         "is_ready",
         "prepare_ns",
         "request_id",
@@ -42,6 +44,7 @@ class Sandbox(Instance):
         Instance.__init__(self, program)
         self.start = "cold"
         self.is_ready = False
+        self.is_handed = False
         self.has_failed = False
         self.request_id: str | None = None
         self.tenant: str | None = None

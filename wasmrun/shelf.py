@@ -59,6 +59,7 @@ class Shelf:
         "in_flight",
         "is_noted",
         "is_removed",
+        "is_slow",
         "last_used",
         "most",
         "needs_keeper",
@@ -82,6 +83,8 @@ class Shelf:
         # Sandboxes that are being prepared ahead of their events.
         self.filling = 0
         self.is_removed = False
+        # Of a start-up that was not seen yet nothing is known: it may loop.
+        self.is_slow = program.runs_at_start
         self.most = program.function.concurrency or _NO_LIMIT
         self.by_tenant = program.function.reuse
         # Nothing is ever ready of a function that asks for nothing: the keeper need not look at it.

@@ -164,8 +164,8 @@ def is_idle(executor: wasmrun.Executor) -> bool:
 
 def ticking(executor: wasmrun.Executor) -> int:
     """How many of the executor's engines tick."""
-    core = executor._core
-    return sum(engine.ticker.is_running for engine, _ in core._engines.values()) if core is not None else 0
+    runner = executor._runner
+    return sum(engine.ticker.is_running for engine, _ in runner.core._engines.values()) if runner is not None else 0
 
 
 def footprint() -> tuple[int, int, int]:

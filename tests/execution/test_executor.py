@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import ctypes
 import gc
 import logging
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -473,7 +475,7 @@ def test_shutdown_without_wait_comes_back_at_once(make: Make, gate: Gate) -> Non
     assert not any(future.done() for future in futures)
     gate.opened.set()
     assert [future.result(20) for future in futures] == [b"\x92\x00\xc0"] * 3
-    eventually(lambda: not any(engine.pointer for engine, _ in executor._core._engines.values()))
+    eventually(lambda: not any(engine.pointer for engine, _ in executor._runner.core._engines.values()))
 
 
 def test_shutdown_without_wait_right_after_submit_still_runs_it(make: Make) -> None:
@@ -540,7 +542,7 @@ def test_shutdown_may_be_repeated(make: Make, gate: Gate) -> None:
     executor.shutdown()
     opening.join()
     assert future.done()
-    assert not any(engine.pointer for engine, _ in executor._core._engines.values())
+    assert not any(engine.pointer for engine, _ in executor._runner.core._engines.values())
     executor.shutdown()
 
 
@@ -548,7 +550,7 @@ def test_shutdown_of_an_unused_executor_does_nothing(make: Make) -> None:
     """It made nothing."""
     executor = make()
     executor.shutdown()
-    assert executor._core is None
+    assert executor._runner is None
 
 
 def test_shutdown_in_its_own_invocation_is_an_error(make: Make) -> None:
@@ -627,7 +629,7 @@ def test_waiting_for_a_sandbox_ends_with_the_executor(make: Make, gate: Gate) ->
     thread.start()
     eventually(lambda: executor.stats().pool.waits == 1)
     closing = threading.Timer(0.05, gate.opened.set)
-    executor._core.pool.refuse()
+    executor._runner.core.pool.refuse()
     thread.join(20)
     closing.start()
     executor.shutdown()
@@ -669,7 +671,7 @@ def test_loading_one_function_keeps_no_other_waiting(own: wasmrun.Executor, monk
     """Compiling may take half a minute; those that want the same function get the same one."""
     loading, go_on = threading.Event(), threading.Event()
     own.load(kit.pure())
-    load = own._core.loader.load
+    load = own._runner.core.loader.load
     loads: list[str] = []
 
     def load_slowly(engine: Any, function: wasmrun.Function) -> Any:
@@ -679,7 +681,7 @@ def test_loading_one_function_keeps_no_other_waiting(own: wasmrun.Executor, monk
             assert go_on.wait(20)
         return load(engine, function)
 
-    monkeypatch.setattr(own._core.loader, "load", load_slowly)
+    monkeypatch.setattr(own._runner.core.loader, "load", load_slowly)
     futures = [own.submit(kit.pure(name="slow"), b"1") for _ in range(3)]
     assert loading.wait(20)
     assert own.invoke(kit.pure(name="quick"), b"2") == b"2"
@@ -721,7 +723,7 @@ def test_forgotten_executor_warns_and_is_closed(cache_dir: Path) -> None:
     """When it is collected, like a forgotten file; its threads and its engine go."""
     executor = wasmrun.Executor(cache_dir=cache_dir, max_sandboxes=10)
     executor.invoke(kit.pure(warm=1), b"")
-    core = executor._core
+    core = executor._runner.core
     with pytest.warns(ResourceWarning, match="was not shut down"):
         del executor
         gc.collect()
@@ -745,3 +747,31 @@ def test_executor_is_kept_by_what_it_runs(make: Callable[..., wasmrun.Executor],
         eventually(lambda: gc.collect() >= 0 and len(warned))  # noqa: F821  # deleted below
     del warned  # it holds the executor
     eventually(lambda: all(not one.name.startswith("wasmrun") for one in threading.enumerate()))
+
+
+@pytest.mark.parametrize("warm", [0, 2])
+def test_invocations_near_the_recursion_limit_are_counted_right(own: wasmrun.Executor, warm: int) -> None:
+    """Wherever the interpreter runs out of depth, the sandbox comes back, and `shutdown` does not wait for ever."""
+    function = kit.pure(warm=warm)
+    own.invoke(function, b"")
+    outcomes = set()
+
+    def descend(depth: int) -> None:
+        if depth:
+            return descend(depth - 1)
+        try:
+            outcomes.add(own.invoke(function, b"x"))
+        except (RecursionError, ctypes.ArgumentError) as error:  # which is how ctypes passes it on
+            outcomes.add("too deep" if "Recursion" in repr(error) else repr(error))
+
+    for depth in range(sys.getrecursionlimit()):
+        try:
+            descend(depth)
+        except RecursionError:
+            break
+    assert outcomes == {b"x", "too deep"}
+    eventually(lambda: kit.is_idle(own))
+    pool = own.stats().pool
+    assert (pool.in_flight, pool.live) == (0, pool.ready)
+    own.shutdown()
+    assert own.stats().pool.live == 0

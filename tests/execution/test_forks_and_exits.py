@@ -78,7 +78,7 @@ import threading
 executor, function = wasmrun.Executor(), pure()
 executor.invoke(function, b"")
 executor._lock.acquire()
-executor._core.pool.lock.acquire()
+executor._runner.core.pool.lock.acquire()
 def child():
     refuses(lambda: executor.submit(function, b""))
     refuses(lambda: executor.invoke(function, b""))
@@ -86,7 +86,7 @@ def child():
     executor.shutdown()
 in_child(child)
 executor._lock.release()
-executor._core.pool.lock.release()
+executor._runner.core.pool.lock.release()
 executor.shutdown()
 print("done")
 """)
@@ -205,7 +205,7 @@ executor.shutdown(wait=False)""",
     "without waiting for a guest that loops on a daemon thread": """
 daemon(pure("loop_raw", timeout=20))
 executor.shutdown(wait=False)
-eventually(executor._core._freeing.locked)""",
+eventually(executor._runner.core._freeing.locked)""",
     "while a daemon thread waits for a sandbox": """
 gate = Gate()
 daemon(asking(gate))
@@ -283,7 +283,7 @@ atexit.register(lambda: print(executor.invoke(pure(), b"still")))
 def test_late_tick_does_no_harm(own: wasmrun.Executor) -> None:
     """A tick is a thread that a busy machine may start long after the engine has gone: it counts elsewhere then."""
     own.invoke(kit.pure(), b"")
-    [(engine, _)] = own._core._engines.values()
+    [(engine, _)] = own._runner.core._engines.values()
     target = ctypes.c_uint64.from_address(engine.ticker.target)
     before = target.value
     own.shutdown()
@@ -319,5 +319,5 @@ def test_core_is_closed_by_its_own_process_only(own: wasmrun.Executor, monkeypat
     pid = os.getpid()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: pid + 1)
-        own._core.close(at_exit=True)
+        own._runner.core.close(at_exit=True)
     assert own.invoke(kit.pure(), b"x") == b"x"

@@ -133,7 +133,7 @@ def test_cancel_ends_a_wait_for_a_sandbox(make: Make, gate: Gate) -> None:
     waiting = executor.submit(kit.asking(asked.append), b"\xc0")
     eventually(lambda: executor.stats().pool.waits == 1)
     assert waiting.cancel()
-    eventually(lambda: executor._core.pool._waiting == 0)
+    eventually(lambda: executor._runner.core.pool._waiting == 0)
     gate.opened.set()
     running.result(20)
     executor.shutdown()
@@ -148,14 +148,14 @@ def test_cancel_before_the_guest_runs_keeps_it_from_running(
     asked: list[object] = []
     function = kit.asking(asked.append)
     own.load(function)
-    acquire = own._core.pool.acquire
+    acquire = own._runner.core.pool.acquire
 
     def acquire_late(*args: Any) -> Any:
         sandbox = acquire(*args)
         assert future.cancel()
         return sandbox
 
-    monkeypatch.setattr(own._core.pool, "acquire", acquire_late)
+    monkeypatch.setattr(own._runner.core.pool, "acquire", acquire_late)
     started = threading.Event()
     monkeypatch.setattr(own, "_work", lambda job, work=own._work: started.wait(20) and work(job))
     future = own.submit(function, b"\xc0")

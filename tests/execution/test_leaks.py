@@ -168,7 +168,7 @@ def test_executors_that_come_and_go_leave_nothing(cache_dir: Any, wait: bool) ->
         executor = wasmrun.Executor(cache_dir=cache_dir, max_sandboxes=20, threads=2)
         assert executor.invoke(function, b"x") == b"x"
         assert executor.submit(function, b"y").result(20) == b"y"
-        core = executor._core
+        core = executor._runner.core
         executor.shutdown(wait=wait)
         eventually(lambda: core._is_free)
 
@@ -182,7 +182,7 @@ def test_executors_that_are_forgotten_leave_nothing(cache_dir: Any) -> None:
     def forget(_: int) -> None:
         executor = wasmrun.Executor(cache_dir=cache_dir, max_sandboxes=20)
         executor.invoke(function, b"x")
-        core = executor._core
+        core = executor._runner.core
         with pytest.warns(ResourceWarning, match="was not shut down"):
             del executor
             gc.collect()

@@ -145,7 +145,7 @@ def test_sandbox_that_was_made_last_is_handed_out_first(
     function = kit.pure(warm=4, reuse=reuse)
     own.prewarm(function)
     eventually(lambda: own.stats().pool.in_flight == 0)
-    last = own._core.shelves[function].ready[-1]
+    last = own._runner.core.shelves[function].ready[-1]
     ran: list[Sandbox] = []
     run = Sandbox.run
 
@@ -310,10 +310,10 @@ def test_refill_that_fails_is_backed_off(own: wasmrun.Executor, caplog: pytest.L
 def test_refill_survives_whatever_a_host_function_raises(
     own: wasmrun.Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A start-up may call one on the keeper's thread; the keeper logs it and goes on."""
+    """A start-up may call one on a thread of the keeper's; it is logged, and the keeper goes on."""
 
     def call(_: object) -> None:
-        if threading.current_thread().name == "wasmrun-keeper":
+        if threading.current_thread().name == "wasmrun-filler":
             raise SystemExit(3)
 
     function = wasmrun.Function(kit.INIT_ASKS, entry="echo_raw", imports={"call": call}, warm=1)
@@ -348,7 +348,7 @@ def test_memory_pressure_empties_the_pool(make: Make, monkeypatch: pytest.Monkey
     function = kit.pure(warm=8)
     executor.prewarm(function)
     pressure = threading.Event()
-    executor._core.pool._is_short_of_memory = pressure.is_set
+    executor._runner.core.pool._is_short_of_memory = pressure.is_set
     pressure.set()
     eventually(lambda: executor.stats().pool.ready == 0)
     refills = executor.stats().pool.refills
@@ -370,9 +370,9 @@ def test_memory_of_the_machine_is_looked_at(own: wasmrun.Executor, monkeypatch: 
 
     own.load(kit.pure())
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
-    assert not own._core._is_short_of_memory()
+    assert not own._runner.core._is_short_of_memory()
     Memory.available = 49
-    assert own._core._is_short_of_memory()
+    assert own._runner.core._is_short_of_memory()
 
 
 # Unloading
@@ -407,8 +407,8 @@ def test_unload_leaves_nothing_for_the_keeper(own: wasmrun.Executor) -> None:
     for _ in range(20):
         own.invoke(function, b"")
         eventually(lambda: own.unload(function))
-    eventually(lambda: own._core.keeper.level == 0)
-    assert not own._core.pool.has_work
+    eventually(lambda: own._runner.core.keeper.level == 0)
+    assert not own._runner.core.pool.has_work
     pool = own.stats().pool
     assert (pool.live, pool.functions) == (0, {})
 
@@ -465,7 +465,7 @@ def test_event_that_lost_its_function_loads_it_anew(own: wasmrun.Executor, monke
     """Unloaded between being looked up and being taken from the pool: the event does not notice."""
     function = kit.pure(warm=1)
     own.invoke(function, b"")
-    acquire = own._core.pool.acquire
+    acquire = own._runner.core.pool.acquire
     times = []
 
     def acquire_late(*args: Any) -> Any:
@@ -474,7 +474,7 @@ def test_event_that_lost_its_function_loads_it_anew(own: wasmrun.Executor, monke
             eventually(lambda: own.unload(function))
         return acquire(*args)
 
-    monkeypatch.setattr(own._core.pool, "acquire", acquire_late)
+    monkeypatch.setattr(own._runner.core.pool, "acquire", acquire_late)
     assert own.invoke(function, b"x") == b"x"
     assert len(times) == 2
 
@@ -491,7 +491,7 @@ def test_clock_ticks_only_while_something_runs(own: wasmrun.Executor, gate: Gate
     gate.opened.set()
     future.result(20)
     eventually(lambda: kit.is_idle(own), 2)
-    assert own._core.keeper.level == 0
+    assert own._runner.core.keeper.level == 0
 
 
 def test_clock_of_each_engine_stops(own: wasmrun.Executor) -> None:
@@ -499,7 +499,7 @@ def test_clock_of_each_engine_stops(own: wasmrun.Executor) -> None:
     for stack in ("128KiB", "1MiB"):
         own.invoke(kit.pure(stack=stack), b"")
     own.invoke(kit.pure(fuel=None), b"")
-    assert len(own._core._engines) == 3
+    assert len(own._runner.core._engines) == 3
     eventually(lambda: kit.is_idle(own), 2)
 
 
@@ -579,7 +579,7 @@ def test_stats_of_an_unused_executor_are_all_zero() -> None:
     executor = wasmrun.Executor()
     assert not any(executor.stats().pool)
     assert executor.stats().failures == {}
-    assert executor._core is None
+    assert executor._runner is None
 
 
 def test_stats_agree_while_events_run(own: wasmrun.Executor) -> None:
@@ -600,3 +600,15 @@ def test_stats_agree_while_events_run(own: wasmrun.Executor) -> None:
         assert pool.live == pool.ready + pool.in_flight + pool.spent
     for thread in threads:
         thread.join(20)
+
+
+def test_start_up_that_loops_keeps_no_other_function_waiting(make: Make) -> None:
+    """It is prepared aside, for as long as it may take; others are refilled meanwhile."""
+    executor = make(max_sandboxes=20)
+    looping = wasmrun.Function(kit.INIT_LOOPS, entry="echo_raw", init_timeout="20s", fuel=None, warm=1)
+    executor.load(looping)
+    eventually(lambda: executor.stats().pool.in_flight == 1)
+    healthy = kit.pure(warm=2)
+    executor.invoke(healthy, b"")
+    eventually(lambda: executor.stats().pool.functions[healthy].ready == 2, 5)
+    assert executor.stats().pool.functions[looping].refill_failures == 0

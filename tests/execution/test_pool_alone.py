@@ -152,7 +152,7 @@ def test_sandbox_that_cannot_be_made_is_a_failed_refill(
 ) -> None:
     """Counted, and backed off longer each time."""
 
-    def fail(_: Program) -> Sandbox:
+    def fail(*_: object) -> None:
         raise wasmrun.HostError("no more of them")
 
     shelf = pool.add(program)
@@ -285,7 +285,7 @@ def test_keeper_that_is_busy_is_waited_for_as_long_as_wanted(pool: Pool, program
 def test_core_that_is_closed_loads_nothing(own: wasmrun.Executor) -> None:
     """Not even for who came past the executor's own check."""
     own.load(kit.pure())
-    core = own._core
+    core = own._runner.core
     own.shutdown()
     for work in (core.shelf, core.unload):
         with pytest.raises(RuntimeError, match="was shut down"):
@@ -295,7 +295,7 @@ def test_core_that_is_closed_loads_nothing(own: wasmrun.Executor) -> None:
 def test_core_does_not_wait_for_another_closer_for_ever(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the interpreter's exit, where a thread is still at it."""
     own.load(kit.pure())
-    core = own._core
+    core = own._runner.core
     monkeypatch.setattr(core_module, "_EXIT_SECONDS", 0.01)
     with core._freeing:
         core.close(at_exit=True)
@@ -310,7 +310,7 @@ def test_core_leaves_what_holds_on_at_exit(make: Make, gate: kit.Gate, monkeypat
     executor = make(threads=1)
     future = executor.submit(kit.asking(gate), b"\xc0")
     gate.wait_for(1)
-    core = executor._core
+    core = executor._runner.core
     started = time.monotonic()
     core.close(at_exit=True)
     assert time.monotonic() - started < 2
@@ -343,16 +343,19 @@ def test_sandbox_that_cannot_be_made_gives_its_place_back(
 ) -> None:
     """The event fails; the next one has its place."""
 
-    def fail(_: Program) -> Sandbox:
+    def fail(*_: object) -> None:
         raise wasmrun.HostError("no more of them")
 
     function = kit.pure()
+    own.load(function)
+    [key] = own._runner.core._engines
     with monkeypatch.context() as patch:
-        patch.setattr("wasmrun.executor.Sandbox", fail)
+        patch.setattr(own._runner.core._engines[key][0], "take_record", fail)
         with pytest.raises(wasmrun.HostError, match="no more of them"):
             own.invoke(function, b"")
+    eventually(lambda: own.stats().pool.in_flight == 0)
     stats = own.stats()
-    assert (stats.pool.live, stats.pool.in_flight, stats.failures) == (0, 0, {"HostError": 1})
+    assert (stats.pool.live, stats.failures) == (0, {"HostError": 1})
     assert own.invoke(function, b"x") == b"x"
 
 
@@ -370,16 +373,16 @@ def test_executor_of_another_process_refuses_and_frees_nothing(
         with pytest.raises(wasmrun.HostError, match="before the process forked"):
             own.stats()
         own.shutdown()
-    assert all(engine.pointer for engine, _ in own._core._engines.values())
+    assert all(engine.pointer for engine, _ in own._runner.core._engines.values())
     own.shutdown()
-    assert not any(engine.pointer for engine, _ in own._core._engines.values())
+    assert not any(engine.pointer for engine, _ in own._runner.core._engines.values())
 
 
 def test_shutdown_without_wait_needs_no_workers(own: wasmrun.Executor) -> None:
     """An executor that was only invoked has none."""
     own.invoke(kit.pure(), b"")
     own.shutdown(wait=False)
-    eventually(lambda: own._core._is_free)
+    eventually(lambda: own._runner.core._is_free)
 
 
 def test_on_report_is_called_on_any_thread(make: Make) -> None:

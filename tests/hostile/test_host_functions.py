@@ -482,3 +482,37 @@ def test_a_start_function_fails_with_its_host_function(executor: wasmrun.Executo
         function = wasmrun.Function(guest(more=more), imports={"app.call": call}, warm=0)
         with pytest.raises(wasmrun.HostError, match="not yet"):
             executor.invoke(function, None)
+
+
+def test_a_host_function_s_failure_has_the_report_and_the_logs(cache_dir: Path, guest: Callable[..., str]) -> None:
+    """The error that the caller sees is the one that the report names."""
+
+    def call(_request: object) -> object:
+        raise LookupError("no such user")
+
+    reports: list[wasmrun.Report] = []
+    function = wasmrun.Function(guest(reported("unreachable")), imports={"app.call": call}, warm=0)
+    with (
+        wasmrun.Executor(cache_dir=cache_dir, max_sandboxes=2, on_report=reports.append) as executor,
+        pytest.raises(wasmrun.HostError) as caught,
+    ):
+        executor.invoke(function, None)
+    assert reports == [caught.value.report]
+    assert (reports[0].status, caught.value.logs) == ("HostError", ())
+
+
+def test_a_failure_that_the_guest_recovered_from_is_forgotten(
+    executor: wasmrun.Executor, guest: Callable[..., str]
+) -> None:
+    """After a host function has worked again, a trap is the guest's own."""
+    answers = iter([LookupError("first"), None])
+
+    def call(_request: object) -> object:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+        return answer
+
+    function = wasmrun.Function(guest(reported(f"(drop {CALL}) unreachable")), imports={"app.call": call}, warm=0)
+    with pytest.raises(wasmrun.GuestTrap):
+        executor.invoke(function, None)

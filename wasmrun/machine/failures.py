@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wasmrun.machine.instance import Instance
 
 _MOST_FRAMES = 32
+_SHOWN = 200
 
 
 class Stopped(Exception):
@@ -49,7 +50,8 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
     if stopped is not None:
         return stopped
     if frames or not preparing:
-        return GuestTrap(f"a host call failed: {printable(text)}", kind="host call", frames=frames)
+        # The engine puts the cause last, after the names on the guest's stack, which may be long.
+        return GuestTrap(f"a host call failed: {printable(text[-_SHOWN:].strip())}", kind="host call", frames=frames)
     if "(os error " in text:
         # The engine's own words: nothing of the guest has run yet, nor has it a say in them.
         return HostError(f"the system has no room for another sandbox: {printable(text)}; lower max_sandboxes")

@@ -190,6 +190,8 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
         instance.is_hosting = True
         try:
             answer = msgpack.packb([0, function(value)])
+            # The guest went on from an earlier failure: what it does from here is its own doing.
+            instance.host_failure = None
         except Exception as error:
             kind, text = type(error).__name__, _text(error)
             failed = HostError(f"the host function {printable(name)!r} failed: {kind}: {printable(text)}")

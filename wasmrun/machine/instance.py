@@ -79,6 +79,9 @@ class Instance:
         engine = program.engine
         self.program = program
         self.engine = engine
+        # What `delete` looks at, for one that was made in part.
+        self.store = self.context = 0
+        self.record = -1
         self.words = engine.words
         self.record = record = engine.take_record()
         self.address = address = engine.address + record * 8
@@ -94,8 +97,8 @@ class Instance:
         self.fuel_given = self.replies = 0
         self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
-        self.store: int = capi.store_new(engine.pointer, None, None)
-        self.context: int = capi.store_context(self.store)
+        self.store = capi.store_new(engine.pointer, None, None)
+        self.context = capi.store_context(self.store)
         # Every limit before anything runs: a start function runs inside instantiate.
         capi.store_limiter(self.store, *program.store_limits)
         capi.store_look(self.store, engine.look_address, None, None)
@@ -216,6 +219,8 @@ class Instance:
             # Before the store: a new store may get the same context address at once.
             self.engine.live.pop(self.context, None)
             capi.store_delete(store)
-            self.engine.give_record(self.record)
+        record, self.record = self.record, -1
+        if record >= 0:
+            self.engine.give_record(record)
             # The tracebacks of the errors hold this object.
             self.output = self.fault = self.host_failure = None

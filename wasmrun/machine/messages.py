@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgpack
@@ -23,9 +27,32 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
 
 _unpack = functools.partial(msgpack.unpackb, ext_hook=_refuse_extension)
 
+_MANY_BYTES = 64 * 1024
+"""A message longer than this may hold so many values that the collector would look at them again and again."""
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Keep the cyclic collector still: what is decoded has no cycles, and 6 million empty lists take 3 times as long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        # Where another thread had switched it off for its own message, that one switches it on again.
+        if was_on:
+            gc.enable()
+
 
 def decode(message: bytes) -> Any:
     """The one value in *message*. Raises `ValueError` that says why there is none, on one short line."""
+    if len(message) > _MANY_BYTES:
+        with _no_collector():
+            return _decode(message)
+    return _decode(message)
+
+
+def _decode(message: bytes) -> Any:
     try:
         value = _unpack(message)
         # What msgpack gives without being asked: byte strings as keys, and timestamps.
@@ -44,15 +71,13 @@ def decode(message: bytes) -> Any:
 
 
 def _check(value: Any) -> None:
-    pending: list[Any] = [[value]]
-    while pending:
-        item = pending.pop()
-        if type(item) is dict:
-            if bytes in set(map(type, item)):
-                raise _Refused("the key of a map is no string")
-            item = item.values()
-        kinds = set(map(type, item))
-        if msgpack.Timestamp in kinds:
+    # Level by level, because millions of small lists are walked in C then: a third of the time of one at a time.
+    level = [value]
+    while level:
+        if msgpack.Timestamp in set(map(type, level)):
             raise _Refused("extension type -1")
-        if list in kinds or dict in kinds:
-            pending += [inner for inner in item if type(inner) in (list, dict)]
+        maps = [item for item in level if type(item) is dict]
+        if bytes in set(map(type, chain.from_iterable(maps))):
+            raise _Refused("the key of a map is no string")
+        inside_lists = chain.from_iterable(item for item in level if item and type(item) is list)
+        level = [*inside_lists, *chain.from_iterable(map(dict.values, maps))]

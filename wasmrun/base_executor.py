@@ -1,0 +1,175 @@
+"""What users call, the same for every kind of executor."""
+
+from __future__ import annotations
+
+import abc
+import concurrent.futures
+import functools
+import os
+import threading
+import weakref
+from typing import Any
+
+from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function
+from wasmrun.errors import HostError
+from wasmrun.function import Function
+from wasmrun.futures import Future
+from wasmrun.invocation import Result
+from wasmrun.machine.threads import guest_stack
+from wasmrun.watch import Watch
+
+
+class BaseExecutor(concurrent.futures.Executor, abc.ABC):
+    """A `concurrent.futures.Executor` for functions instead of callables.
+
+    `invoke` and `run` use the calling thread, `submit`, `map` and `ainvoke` the executor's *threads*.
+    What an executor is made of is had at its first use, by the process that uses it.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self._threads = min(32, (os.cpu_count() or 1) + 4) if threads is None else threads
+        if self._threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self._lock = threading.Lock()
+        self._workers: concurrent.futures.ThreadPoolExecutor | None = None
+        self._pid = 0
+        self._is_shut = False
+
+    # What a kind of executor has to say
+
+    @abc.abstractmethod
+    def _perform(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
+        """Run *function* on *event* on the calling thread: a `Result` with *keep*, else the value."""
+
+    @abc.abstractmethod
+    def _perform_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions) -> Any:
+        """The same for a value, on a thread of the executor's own; *watch* may stop it."""
+
+    @abc.abstractmethod
+    def _open(self) -> object:
+        """Have what the executor is made of. Raises `RuntimeError` after `shutdown`."""
+
+    # What users call
+
+    def invoke(
+        self,
+        function: Function,
+        event: Any = NO_EVENT,
+        *,
+        timeout: float | str | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Any:
+        """Run *function* on *event* on the calling thread; the function's value.
+
+        *timeout* may be shorter than the function's own. Raises a `FunctionError` when the function
+        failed, any other `WasmrunError` when it could not be run, and `KeyboardInterrupt` on Ctrl-C.
+        """
+        options = DEFAULTS
+        if not (timeout is None and tenant is None and request_id is client_context is trace_id is None):
+            options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+        return self._perform(function, event, options, False)
+
+    def run(
+        self,
+        function: Function,
+        event: Any = NO_EVENT,
+        *,
+        timeout: float | str | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Result:
+        """As `invoke`, but a `FunctionError` is part of the `Result`, beside the report and the logs."""
+        options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+        return self._perform(function, event, options, True)  # type: ignore[no-any-return]  # a Result
+
+    def submit(  # type: ignore[override]  # functions in place of callables
+        self,
+        function: Function,
+        event: Any = NO_EVENT,
+        /,
+        *,
+        timeout: float | str | None = None,
+        tenant: str | None = None,
+        request_id: str | None = None,
+        client_context: Any = None,
+        trace_id: str | None = None,
+    ) -> Future[Any]:
+        """Run *function* on *event* on one of the executor's threads; a `Future` of its value."""
+        check_function(function)
+        options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+        future: Future[Any] = Future()
+        self._open()  # now, because what was submitted still runs after `shutdown`
+        with self._lock:
+            if self._is_shut:
+                raise RuntimeError("the executor was shut down")
+            if self._workers is None:
+                # Not by its name from its module: who only invokes does not wait for that to load.
+                self._workers = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
+            with guest_stack():
+                inner = self._workers.submit(self._work, [future, function, event, options])
+        # Only cancelled where shutdown was told to cancel what had not begun.
+        inner.add_done_callback(functools.partial(_pass_on_cancel, weakref.ref(future)))
+        return future
+
+    async def ainvoke(self, function: Function, event: Any = NO_EVENT, **options: Any) -> Any:
+        """As `invoke`, from asyncio: on one of the executor's threads. Cancelling the task stops the guest."""
+        import asyncio  # 30 ms, and whoever awaits this has paid them
+
+        return await asyncio.wrap_future(self.submit(function, event, **options))
+
+    async def __aenter__(self) -> BaseExecutor:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        import asyncio  # as in ainvoke
+
+        # Here, because only the main thread can put Python's own handler of Ctrl-C back.
+        self._refuse()
+        await asyncio.to_thread(self.shutdown)
+
+    def _refuse(self) -> None:
+        """Accept nothing more."""
+        # Without the lock in a forked child: it may have been held by a thread that stayed with the parent.
+        if self._pid in (0, os.getpid()):
+            with self._lock:
+                self._is_shut = True
+        else:
+            self._is_shut = True
+
+    def _check_process(self) -> None:
+        """Make this process the one that uses the executor. Raises `HostError` in a child that was forked later."""
+        pid = os.getpid()
+        if not self._pid:
+            self._pid = pid
+        if self._pid != pid:
+            raise HostError(
+                f"this {type(self).__name__} was used before the process forked, and its sandboxes stayed with the "
+                "parent; make a new one in the child"
+            )
+
+    def _work(self, job: list[Any]) -> None:
+        """What one of the executor's threads does with one submitted event."""
+        # The job is emptied, and its future let go at the end: an error in that future holds this frame
+        # by its traceback, and the one below, which holds the job. A cycle would keep the event alive.
+        future, function, event, options = job
+        job.clear()
+        if not future.set_running_or_notify_cancel():
+            return
+        value = error = None
+        try:
+            value = self._perform_watched(future.watch, function, event, options)
+        except BaseException as raised:
+            error = raised
+        future.settle(value, error)
+        del future, error
+
+
+def _pass_on_cancel(pending: weakref.ref[Future[Any]], inner: concurrent.futures.Future[None]) -> None:
+    future = pending()
+    if inner.cancelled() and future is not None and future.cancel():
+        future.set_running_or_notify_cancel()

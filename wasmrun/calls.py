@@ -1,0 +1,30 @@
+"""What a caller says: a function, and besides the event what may be said about it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from wasmrun.function import Function
+
+NO_EVENT: dict[str, Any] = {}
+"""The event of a call that names none."""
+
+
+class CallOptions(NamedTuple):
+    """What a caller may say about one event. ``timeout`` may be shorter than the function's own."""
+
+    timeout: float | str | None = None
+    tenant: str | None = None
+    request_id: str | None = None
+    client_context: Any = None
+    trace_id: str | None = None
+
+
+DEFAULTS = CallOptions()
+"""Nothing said."""
+
+
+def check_function(function: object) -> None:
+    """Raise `TypeError` where *function* is none."""
+    if not isinstance(function, Function):
+        raise TypeError(f"a wasmrun.Function is needed, not {type(function).__name__}; write Function({function!r})")
