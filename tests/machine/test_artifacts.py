@@ -423,6 +423,29 @@ def test_cache_key_depends_on_all_that_compiled_code_depends_on(directory: Path)
     assert loader.key(b"a", EngineSettings(128 * KIB, True)) not in keys
 
 
+def test_cache_key_depends_on_the_processor(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that was compiled for a newer one is not loaded, nor is it in the way, where the directory is shared."""
+    from wasmrun.machine import loader as machine_loader
+
+    def listing(text: str) -> None:
+        (directory / "cpuinfo").write_text(text)
+
+    def opened(path: str, *args: object, **options: object) -> object:
+        return open(directory / "cpuinfo" if path == "/proc/cpuinfo" else path, *args, **options)  # type: ignore[call-overload]
+
+    loader, settings = Loader(directory, CompileLimits()), EngineSettings(512 * KIB, True)
+    assert loader.key(b"a", settings) == Loader(directory, CompileLimits()).key(b"a", settings)
+    monkeypatch.setattr(machine_loader, "open", opened, raising=False)
+    keys = []
+    for text in ("flags : sse avx\n", "flags : sse\n", "cpu MHz : 1\nflags : sse\n", "Features : fp asimd\n", ""):
+        listing(text)
+        keys.append(loader.key(b"a", settings))
+    assert keys[1] == keys[2]
+    assert len(set(keys)) == 4
+    (directory / "cpuinfo").unlink()  # no /proc
+    assert loader.key(b"a", settings) == keys[-1]
+
+
 def test_library_digest_is_remembered_for_the_next_process(directory: Path) -> None:
     """29 MB are not read at every start; a tag that was edited is not believed."""
     digest = Loader(directory, CompileLimits())._library_digest()

@@ -177,6 +177,21 @@ def test_module_that_we_failed_to_compile_is_tried_again(
     assert exports(loader, engine, Function(WAT)) == ["f"]
 
 
+def test_limit_on_the_binary_of_a_text_holds_for_what_is_cached(engine: Engine, tmp_path: Path) -> None:
+    """Whether another function, which was allowed more, came first makes no difference."""
+    large, small = Function("(module (func))"), Function("(module (func))", module_bytes=20)
+    for first in (small, large, small):
+        loader = Loader(tmp_path / "cache", CompileLimits())
+        if first is large:
+            assert exports(loader, engine, large) == []
+            assert loader.has(large, engine.settings)
+            continue
+        with pytest.raises(InvalidFunction, match="as a binary"):
+            loader.load(engine, small)
+        with pytest.raises(InvalidFunction, match="as a binary"):
+            loader.compile(small, engine.settings)
+
+
 def test_refusals_that_are_kept_are_bounded(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends one bad module after another does not fill the memory."""
     from wasmrun.machine import loader as machine_loader

@@ -56,12 +56,12 @@ class Loader:
         """The module of *function* in *engine*. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
         key = self.key(source, engine.settings)
-        module = self._from_cache(engine, key)
+        module = self._from_cache(engine, function, key)
         if module is not None:
             return module
         facts, artifact = self._compile(function, engine.settings, key, source, is_text=is_text)
         if self.cache is not None and self.cache.store(key, function.label, len(source), facts, artifact):
-            module = self._from_cache(engine, key)
+            module = self._from_cache(engine, function, key)
             if module is not None:
                 return module
         return load_bytes(engine, artifact, facts)
@@ -72,7 +72,7 @@ class Loader:
             raise HostError(self.reason)
         source, is_text = read_source(function)
         key = self.key(source, settings)
-        found = self.cache.open(key)
+        found = self._find(function, key)
         if found is not None:
             size = os.fstat(found[0]).st_size
             os.close(found[0])
@@ -85,7 +85,7 @@ class Loader:
     def has(self, function: Function, settings: EngineSettings) -> bool:
         """Whether the artifact of *function* is in the cache. Raises `InvalidFunction` where it cannot be read."""
         source, _ = read_source(function)
-        found = self.cache.open(self.key(source, settings)) if self.cache is not None else None
+        found = self._find(function, self.key(source, settings))
         if found is not None:
             os.close(found[0])
         return found is not None
@@ -111,8 +111,19 @@ class Loader:
                 self._refused[refusal] = error.message
             raise
 
-    def _from_cache(self, engine: Engine, key: str) -> Module | None:
+    def _find(self, function: Function, key: str) -> tuple[int, Facts] | None:
         found = self.cache.open(key) if self.cache is not None else None
+        if found is not None and found[1].module_bytes > function.module_bytes:
+            # Text whose binary another function was allowed: what is refused must not depend on what is cached.
+            os.close(found[0])
+            raise InvalidFunction(
+                f"the module has {format_size(found[1].module_bytes)} as a binary, more than its limit of "
+                f"{format_size(function.module_bytes)}; make it smaller, or raise `module_bytes`"
+            )
+        return found
+
+    def _from_cache(self, engine: Engine, function: Function, key: str) -> Module | None:
+        found = self._find(function, key)
         if found is None:
             return None
         descriptor, facts = found
@@ -125,6 +136,8 @@ class Loader:
         """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself."""
         digest = blake2b(source, digest_size=32)
         digest.update(settings.describe().encode())
+        # A cache may be shared by machines, or travel in a container's image.
+        digest.update(_processor())
         # What is kept beside the code is part of it: another version of wasmrun keeps other facts.
         digest.update(",".join(Facts._fields).encode())
         digest.update(self._library_digest().encode())
@@ -146,6 +159,16 @@ class Loader:
                     if self.cache is not None:
                         self.cache.remember(name, self._library)
             return self._library
+
+
+def _processor() -> bytes:
+    """What the kernel says that this machine's processors can do: compiled code uses all of it."""
+    try:
+        with open("/proc/cpuinfo", "rb", buffering=0) as file:
+            lines = file.read(4096).splitlines()  # the first processor's
+    except OSError:
+        lines = []
+    return b"\n".join(line for line in lines if line.startswith((b"flags", b"Features")))
 
 
 def read_source(function: Function) -> tuple[bytes, bool]:
