@@ -271,7 +271,7 @@ def test_reference_has_every_option_of_a_call() -> None:
     "cls",
     [
         wasmrun.Report, wasmrun.Result, wasmrun.Context, wasmrun.Log, wasmrun.Loaded, wasmrun.Compiled,
-        wasmrun.Inspection, wasmrun.Stats, wasmrun.Directory,
+        wasmrun.Inspection, wasmrun.Stats, wasmrun.Directory, wasmrun.HttpCall,
     ],
 )  # fmt: skip
 def test_reference_has_every_field_of_a_record(cls: Any) -> None:

@@ -17,10 +17,34 @@ PACKAGE = Path(str(wasmrun.__file__)).parent
 
 # The layers of docs/architecture.md. A module that is missing here has no place yet.
 LAYERS = {
-    0: ("errors", "units", "settings", "limits", "function", "invocation", "jsontext"),
-    1: ("machine",),
+    0: (
+        "errors",
+        "units",
+        "settings",
+        "limits",
+        "function",
+        "invocation",
+        "calls",
+        "jsontext",
+        "addresses",
+        "httprequest",
+        "httpgrant",
+    ),
+    1: ("machine", "hardening"),
     2: ("sandbox", "plan", "shelf", "pool"),
-    3: ("watch", "threadstate", "futures", "keeper", "core", "reporting", "executor"),
+    3: (
+        "watch",
+        "threadstate",
+        "futures",
+        "keeper",
+        "core",
+        "reporting",
+        "runner",
+        "base_executor",
+        "executor",
+        "wire",
+        "outbound",
+    ),
     6: ("bench", "cli", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
@@ -153,7 +177,7 @@ def test_binding_declares_only_what_is_used() -> None:
 def test_values_have_no_threads_and_no_io(module: str) -> None:
     """Layer 0 needs the standard library's plain parts, and nothing else."""
     allowed = {
-        "__future__", "base64", "collections", "dataclasses", "datetime", "json", "math", "os", "re", "typing",
+        "__future__", "base64", "collections", "dataclasses", "datetime", "ipaddress", "json", "math", "os", "re", "typing",
         "wasmrun",
     }  # fmt: skip
     assert {name.split(".")[0] for name in imported(module)} <= allowed
@@ -168,10 +192,16 @@ def test_values_have_no_threads_and_no_io(module: str) -> None:
 @by_module
 def test_package_from_elsewhere_is_imported_where_it_belongs(module: str) -> None:
     """The command line's own stay there; MessagePack belongs to the machine, psutil to who watches the memory."""
-    foreign = {name.split(".")[0] for name in imported(module)} & {"click", "rich", "msgpack", "psutil"}
+    foreign = {name.split(".")[0] for name in imported(module)} & {
+        *("click", "rich", "msgpack", "psutil", "pyseccomp", "httpcore", "certifi"),
+    }
     layer = LAYER_OF[module.split(".", maxsplit=1)[0]]
     assert foreign <= (
-        {"click", "rich", "psutil"}
+        {"pyseccomp"}
+        if module == "hardening.seccomp"
+        else {"httpcore", "certifi"}
+        if module in ("wire", "outbound")
+        else {"click", "rich", "psutil"}
         if layer == 6
         else {"msgpack"}
         if layer == 1
@@ -179,6 +209,12 @@ def test_package_from_elsewhere_is_imported_where_it_belongs(module: str) -> Non
         if layer == 3
         else set()
     )
+
+
+@pytest.mark.parametrize("module", [module for module in TREES if module.split(".")[0] == "hardening"])
+def test_hardening_knows_nothing_of_the_engine(module: str) -> None:
+    """It is done to a process before there is one, and can be read without it."""
+    assert {name.split(".")[0] for name in own(imported(module))} <= {"hardening", "errors", "units"}
 
 
 @by_module
@@ -199,9 +235,10 @@ def test_module_leaves_the_process_as_it_is(module: str) -> None:
                 "logging.basicConfig",
                 "locale.setlocale",
             )
-            assert not (function.startswith("os.environ.") and function != "os.environ.get"), text
+            if function.startswith("os.environ.") and function != "os.environ.get":
+                assert module == "hardening.environment", text
             if function == "resource.setrlimit":
-                assert module == "machine.compile_child", text
+                assert module in ("machine.compile_child", "hardening.resources"), text
 
 
 # Locks of what belongs to the process as a whole. Each needs a reason beside it.

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from wasmrun.function import Grants as Grants
     from wasmrun.futures import Future as Future
     from wasmrun.invocation import Context as Context
+    from wasmrun.invocation import HttpCall as HttpCall
     from wasmrun.invocation import Log as Log
     from wasmrun.invocation import Report as Report
     from wasmrun.invocation import Result as Result
@@ -89,7 +90,7 @@ _HOMES = {
     "wasmrun.executor": ("Executor", "Loaded", "Stats"),
     "wasmrun.function": ("Directory", "Function", "Grants"),
     "wasmrun.futures": ("Future",),
-    "wasmrun.invocation": ("Context", "Log", "Report", "Result"),
+    "wasmrun.invocation": ("Context", "HttpCall", "Log", "Report", "Result"),
     "wasmrun.limits": ("Limits",),
     "wasmrun.machine.compiler": ("CompileLimits",),
     "wasmrun.machine.inspection": ("Inspection",),

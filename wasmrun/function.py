@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wasmrun.errors import printable
-from wasmrun.limits import Limits
-from wasmrun.settings import REQUIRED, Frozen, Setting, count, flag, whole
+from wasmrun.errors import InvalidFunction, printable
+from wasmrun.limits import MIB, Limits
+from wasmrun.settings import REQUIRED, Frozen, Setting, count, flag, size, whole
+
+if TYPE_CHECKING:
+    from wasmrun.addresses import Network
+    from wasmrun.httpgrant import HttpRule, HttpSecret
 
 LATEST = "$LATEST"
 """The version of a function that was not published."""
@@ -90,6 +94,30 @@ def _parse_imports(value: Mapping[str, HostFunction]) -> tuple[tuple[str, HostFu
     return items
 
 
+def _parse_http(value: Iterable[str | HttpRule]) -> tuple[HttpRule, ...]:
+    if value == ():
+        return ()
+    from wasmrun.httpgrant import parse_rules  # for the few functions that have the grant
+
+    return parse_rules(value)
+
+
+def _parse_networks(value: Iterable[str | Network]) -> tuple[Network, ...]:
+    if value == ():
+        return ()
+    from wasmrun.httpgrant import parse_networks  # as above
+
+    return parse_networks(value)
+
+
+def _parse_secrets(value: Mapping[str, Mapping[str, str]] | Iterable[HttpSecret]) -> tuple[HttpSecret, ...]:
+    if value == ():
+        return ()
+    from wasmrun.httpgrant import parse_secrets  # as above
+
+    return parse_secrets(value)
+
+
 def _parse_abi(value: str | None) -> str | None:
     if value is not None and value not in ABIS:
         raise ValueError(f"must be one of {', '.join(ABIS)}, not {value!r}")
@@ -136,6 +164,8 @@ class Grants(Frozen):
 
     ``env``: variables for the guest. ``dirs``: directories as ``HOST::GUEST`` or ``HOST::GUEST:ro``.
     ``imports``: host functions, each called with one decoded value, answering one that can be encoded.
+    ``http``: requests that the host does for the guest, by rules as `wasmrun.httpgrant.HttpRule` has
+    them, to public addresses and those in ``http_networks``, with the headers of ``http_secrets`` added.
     """
 
     env: Setting[tuple[tuple[str, str], ...], Mapping[str, str] | Iterable[str]] = Setting(
@@ -146,6 +176,19 @@ class Grants(Frozen):
     )
     imports: Setting[tuple[tuple[str, HostFunction], ...], Mapping[str, HostFunction]] = Setting(
         (), _parse_imports, "Host functions by name.", "NAME=FUNCTION"
+    )
+    http: Setting[tuple[HttpRule, ...], Iterable[str | HttpRule]] = Setting(
+        (), _parse_http, "HTTP requests that the function may make.", "[METHODS ][SCHEME://]HOST[:PORT]"
+    )
+    http_networks: Setting[tuple[Network, ...], Iterable[str | Network]] = Setting(
+        (), _parse_networks, "Network that HTTP requests may reach although it is not public.", "CIDR"
+    )
+    http_secrets: Setting[tuple[HttpSecret, ...], Mapping[str, Mapping[str, str]] | Iterable[HttpSecret]] = Setting(
+        (), _parse_secrets, "Headers that the host adds to HTTP requests, by rule.", "RULE={HEADER: VALUE}"
+    )
+    http_requests: Setting[int, int] = count(50, "HTTP requests of one event, redirects included.", most=10_000)
+    http_bytes: Setting[int, int | str] = size(
+        6 * MIB, "Size of all HTTP requests of one event, and of all responses.", most=1024 * MIB
     )
 
 
@@ -179,6 +222,8 @@ class Function(Limits, Grants):
     def __post_init__(self) -> None:
         super().__post_init__()
         values = self.__dict__
+        if self.http:
+            self._check_http()
         if self.name is None:
             values["name"] = _AutoName(self._default_name())
         # One tuple for equality and a hash computed once: a function is looked up at every event.
@@ -191,6 +236,14 @@ class Function(Limits, Grants):
             return "function"
         stem = os.path.splitext(os.path.basename(str(self.module)))[0]
         return stem if stem.isprintable() and 0 < len(stem) <= 256 else "function"
+
+    def _check_http(self) -> None:
+        from wasmrun.httpgrant import check_reach  # loaded by the setting
+
+        try:
+            check_reach(self.http, self.http_networks)
+        except ValueError as error:
+            raise InvalidFunction(f"http: {error}") from None
 
     @property
     def is_text(self) -> bool:

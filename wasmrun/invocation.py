@@ -53,6 +53,23 @@ class Context(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value is not None}
 
 
+class HttpCall(NamedTuple):
+    """One HTTP request that the host did, or refused, for a guest: an entry of the report's ledger.
+
+    ``host`` has the port where it is not the scheme's own. ``status`` is None where there was no
+    response, ``error`` then the type of the error that the guest got. ``sent`` counts what the guest gave,
+    ``received`` all that came; ``seconds`` the time between. Never a path, a query or a secret.
+    """
+
+    method: str
+    host: str
+    status: int | None
+    sent: int
+    received: int
+    seconds: float
+    error: str | None
+
+
 class Report(NamedTuple):
     """The one record of an invocation: logs, metrics, headers and the command line print this.
 
@@ -60,7 +77,8 @@ class Report(NamedTuple):
     ``status`` is "success" or the name of the error's class. ``duration`` is the time the guest had
     the event; ``init_duration`` what preparing cost on the event's path (None when it did not);
     ``pool_wait`` the wait for a sandbox. ``memory_bytes`` is the peak: linear memory never shrinks.
-    ``fuel_used`` is a lower bound where ``fuel_exact`` is False, and None without metering.
+    ``fuel_used`` is a lower bound where ``fuel_exact`` is False, and None without metering. ``http``
+    are the HTTP requests that the host did for the guest, redirects included.
     """
 
     request_id: str
@@ -80,10 +98,11 @@ class Report(NamedTuple):
     event_bytes: int
     result_bytes: int
     log_bytes: int
+    http: tuple[HttpCall, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a JSON object."""
-        return self._asdict()
+        return self._asdict() | {"http": [call._asdict() for call in self.http]}
 
     def __str__(self) -> str:
         """Lambda's REPORT line, with this record's own fields added to it."""
@@ -103,6 +122,8 @@ class Report(NamedTuple):
         parts += [f"Event: {format_size(self.event_bytes)}", f"Result: {format_size(self.result_bytes)}"]
         if self.pool_wait:
             parts.append(f"Wait: {self.pool_wait * 1e3:.3f} ms")
+        if self.http:
+            parts.append(f"HTTP: {len(self.http)}")
         if self.memory_near_limit:
             parts.append("Memory: near its limit")
         return "\t".join(parts)

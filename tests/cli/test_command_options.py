@@ -52,6 +52,10 @@ SAMPLES = {
     "--event": "[7]",
     "--event-bytes": "7KiB",
     "--fuel": "7000",
+    "--http": "GET a.test",
+    "--http-bytes": "7KiB",
+    "--http-network": "10.0.0.0/8",
+    "--http-requests": "7",
     "--init-timeout": "7s",
     "--json": "1",
     "--log-bytes": "7KiB",
@@ -100,10 +104,12 @@ def test_an_option_can_come_from_its_variable(
 
 
 def test_an_option_is_there_for_every_limit_and_grant() -> None:
-    """Derived from the dataclasses; host functions are not for a shell."""
+    """Derived from the dataclasses; host functions and secrets are not for a shell."""
     flags = {option.opts[0] for path, option in OPTIONS if path == ("run",)}
-    names = {item.name for cls in (Limits, Grants) for item in fields(cls)} - {"imports", "dirs"}
-    assert {"--" + name.replace("_", "-") for name in names} | {"--dir", "--entry", "--abi", "--raw"} <= flags
+    names = {item.name for cls in (Limits, Grants) for item in fields(cls)}
+    names -= {"imports", "dirs", "http_networks", "http_secrets"}
+    more = {"--dir", "--http-network", "--entry", "--abi", "--raw"}
+    assert {"--" + name.replace("_", "-") for name in names} | more <= flags
 
 
 @pytest.mark.parametrize("path", [("bench",), ("inspect",), ("compile",)], ids=label)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmrun.errors import GuestError, InvalidEvent
-from wasmrun.invocation import LEVELS, Context, Log, Report, Result, check_text
+from wasmrun.invocation import LEVELS, Context, HttpCall, Log, Report, Result, check_text
 from wasmrun.jsontext import from_json, to_json
 
 REPORT = Report(
@@ -122,8 +122,19 @@ def test_report_is_a_json_object_of_the_designs_fields() -> None:
     """The command line, the telemetry and the tests read this."""
     record = REPORT.as_dict()
     assert json.loads(json.dumps(record)) == record
-    assert set(record) == FIELDS_OF_THE_DESIGN | {"memory_limit_bytes"}
-    assert Report(**record) == REPORT
+    assert set(record) == FIELDS_OF_THE_DESIGN | {"memory_limit_bytes", "http"}
+    assert Report(**record | {"http": ()}) == REPORT
+
+
+def test_report_has_the_http_requests_of_the_event() -> None:
+    """As objects, and as a number on the line where there were any."""
+    call = HttpCall("GET", "a.test:8080", 200, 31, 17, 0.25, None)
+    report = REPORT._replace(http=(call, call._replace(status=None, error="HttpConnect")))
+    one, two = json.loads(json.dumps(report.as_dict()))["http"]
+    assert HttpCall(**one) == call
+    assert (two["status"], two["error"]) == (None, "HttpConnect")
+    assert fields_of(str(report))["HTTP"] == "2"
+    assert "HTTP" not in fields_of(str(REPORT))
 
 
 def test_report_is_a_frozen_value() -> None:

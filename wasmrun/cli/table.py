@@ -14,9 +14,9 @@ from wasmrun.limits import FUEL_PER_SECOND, LEAST_FUEL, Limits
 from wasmrun.settings import Setting
 from wasmrun.units import format_size
 
-_FIRST = ("entry", "abi", "raw", "memory", "timeout", "fuel", "env", "dirs")
-_FLAGS = {"dirs": "--dir", "args": "ARGS", "module": "MODULE"}
-_NOT_HERE = ("imports",)
+_FIRST = ("entry", "abi", "raw", "memory", "timeout", "fuel", "env", "dirs", "http", "http_networks")
+_FLAGS = {"dirs": "--dir", "http_networks": "--http-network", "args": "ARGS", "module": "MODULE"}
+_NOT_HERE = ("imports", "http_secrets")  # the latter: a command line is no place for one
 
 
 class Option(NamedTuple):
