@@ -39,6 +39,9 @@ _WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_RE
 """Devices, sockets and pipes are not among what may be made."""
 _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
 
+_OF_THE_MACHINE = ("/proc/meminfo", "/proc/cpuinfo")
+"""How much memory is left, for the pool, and what the processor can do, which compiled code depends on."""
+
 _REMEDY = "boot Linux 5.13 or newer with landlock among its security modules (lsm=landlock,…)"
 
 
@@ -64,7 +67,7 @@ def put_up(readable: Iterable[str], writable: Iterable[str]) -> str:
                     os.close(_allow(ruleset, path, rights & handled))
                 except OSError as error:
                     raise HostError(f"{path}, which the worker is to see, cannot be opened: {error.strerror}") from None
-        for path in ("/proc/meminfo", f"/proc/{os.getpid()}"):
+        for path in (*_OF_THE_MACHINE, f"/proc/{os.getpid()}"):
             with contextlib.suppress(FileNotFoundError):
                 # Left open, on purpose: a rule holds on to the file's inode, and /proc makes a new one for the same
                 # name when the kernel has needed the memory of the old one.
