@@ -385,3 +385,13 @@ def test_compiler_child_does_its_work_in_one_function(
     else:
         with pytest.raises(ValueError, match=message):
             compile_child._compile(job, source)
+
+
+def test_compiler_child_says_where_compiled_code_cannot_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the engine refuses is a line of the answer, and no traceback."""
+    from wasmrun.machine import capi, compile_child
+
+    monkeypatch.setattr(capi, "module_serialize", lambda module, out: capi.error_new(b"no room"))
+    job = {"is_text": True, "module_bytes": 1000, "stack": 512 * KIB, "is_metered": True}
+    with pytest.raises(ValueError, match="cannot be stored: no room"):
+        compile_child._compile(job, b"(module)")
