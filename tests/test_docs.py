@@ -303,6 +303,7 @@ def test_reference_has_every_public_name() -> None:
         ("inspect", ["inspect echo.wasm"]),
         ("compile", ["compile echo.wasm"]),
         ("cache list", ["cache list"]),
+        ("doctor", ["doctor"]),
         ("cache clear", ["cache clear --cache-dir other"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -13,7 +13,8 @@ import pytest
 from walled import GUESTS, Done, Inside, Start
 
 import wasmrun
-from wasmrun.hardening import NAMES, probe
+from wasmrun.hardening.trial import probe
+from wasmrun.hardening.wall import NAMES
 
 WORKER = Path(__file__).parent / "worker.py"
 

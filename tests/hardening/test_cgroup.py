@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wasmrun.hardening import MemoryGroup, cgroup
+from wasmrun.hardening import cgroup
+from wasmrun.hardening.cgroup import MemoryGroup
 from wasmrun.hardening.wall import Missing
 
 LISTING = "4:memory:/elsewhere\n0::/user/app\n"

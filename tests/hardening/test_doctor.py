@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from wasmrun.errors import HostError
-from wasmrun.hardening import NAMES, probe, trial
+from wasmrun.hardening import trial
+from wasmrun.hardening.trial import probe
+from wasmrun.hardening.wall import NAMES
 
 
 def doctor(*args: str, **environ: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from walled import GUESTS, Inside
 
-from wasmrun.hardening import data_bytes
+from wasmrun.hardening.resources import data_bytes
 
 MIB = 1024 * 1024
 SLACK = 64 * MIB

@@ -13,7 +13,7 @@ import pytest
 from walled import Inside, Start
 
 from wasmrun.errors import HostError
-from wasmrun.hardening import NAMES, Walls
+from wasmrun.hardening.wall import NAMES, Walls
 
 
 def test_harden_tells_of_every_wall_in_order(inside: Inside, available: frozenset[str]) -> None:
@@ -206,10 +206,14 @@ def test_worker_dies_with_its_parent() -> None:
     """However that ends: here by SIGKILL."""
     code = """
 import os, subprocess, sys
-worker = '; '.join((
-    'import os, time', 'from wasmrun.hardening import harden, Walls', 'harden(Walls(parent=os.getppid()))', 'os.write(1, b"x")',
-    'time.sleep(60)',
-))
+worker = '''
+import os, time
+from wasmrun.hardening.order import harden
+from wasmrun.hardening.wall import Walls
+harden(Walls(parent=os.getppid()))
+os.write(1, b"x")
+time.sleep(60)
+'''
 subprocess.Popen([sys.executable, '-I', '-c', worker])
 import time; time.sleep(60)
 """

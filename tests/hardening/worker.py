@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 
 import wasmrun
-from wasmrun.hardening import Walls, harden
+from wasmrun.hardening.order import harden
+from wasmrun.hardening.wall import Walls
 
 
 def failure(call: Callable[..., object], *arguments: object) -> str | None:

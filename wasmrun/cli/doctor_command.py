@@ -13,7 +13,7 @@ from wasmrun import __version__
 from wasmrun.cli.options import cache_option, json_option
 from wasmrun.cli.output import print_json
 from wasmrun.errors import HostError, printable
-from wasmrun.hardening import probe
+from wasmrun.hardening.trial import probe
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable, default_directory
 
 
