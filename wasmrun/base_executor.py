@@ -8,15 +8,17 @@ import functools
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
-from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function
+from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function, check_options
 from wasmrun.errors import HostError
 from wasmrun.function import Function
 from wasmrun.futures import Future
 from wasmrun.invocation import Result
 from wasmrun.machine.threads import guest_stack
-from wasmrun.watch import Watch
+from wasmrun.threadstate import ThreadState
+from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
 
 
 class BaseExecutor(concurrent.futures.Executor, abc.ABC):
@@ -34,6 +36,8 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         self._workers: concurrent.futures.ThreadPoolExecutor | None = None
         self._pid = 0
         self._is_shut = False
+        self._state = ThreadState()
+        self._guard: InterruptGuard | None = None
 
     # What a kind of executor has to say
 
@@ -42,8 +46,8 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         """Run *function* on *event* on the calling thread: a `Result` with *keep*, else the value."""
 
     @abc.abstractmethod
-    def _perform_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions) -> Any:
-        """The same for a value, on a thread of the executor's own; *watch* may stop it."""
+    def _work_on(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
+        """The same for what was accepted before: it runs even after `shutdown`."""
 
     @abc.abstractmethod
     def _open(self) -> object:
@@ -69,7 +73,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         """
         options = DEFAULTS
         if not (timeout is None and tenant is None and request_id is client_context is trace_id is None):
-            options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+            options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
         return self._perform(function, event, options, False)
 
     def run(
@@ -84,7 +88,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         trace_id: str | None = None,
     ) -> Result:
         """As `invoke`, but a `FunctionError` is part of the `Result`, beside the report and the logs."""
-        options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+        options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
         return self._perform(function, event, options, True)  # type: ignore[no-any-return]  # a Result
 
     def submit(  # type: ignore[override]  # functions in place of callables
@@ -101,7 +105,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
     ) -> Future[Any]:
         """Run *function* on *event* on one of the executor's threads; a `Future` of its value."""
         check_function(function)
-        options = CallOptions(timeout, tenant, request_id, client_context, trace_id)
+        options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
         future: Future[Any] = Future()
         self._open()  # now, because what was submitted still runs after `shutdown`
         with self._lock:
@@ -132,6 +136,46 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         self._refuse()
         await asyncio.to_thread(self.shutdown)
 
+    def run_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
+        """Run *function* on the calling thread, which has no other invocation, so that *watch* can end it."""
+        state = self._state
+        state.watch = watch
+        try:
+            return self._work_on(function, event, options, keep)
+        finally:
+            state.watch = None
+
+    def _call(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do *work*, which runs guests, on the calling thread; *work* is told by which watch others can end it."""
+        state = self._state
+        if not state.size:
+            state.meet()
+        watch = state.watch
+        if watch is None:
+            watch = self._guarded(state) if state.is_main else None
+            if watch is None:
+                return work(None, *args)
+        # A host function may run another function: what ran below runs again.
+        below, was_busy = watch.current, watch.is_busy
+        watch.current = None
+        watch.is_busy = False
+        try:
+            return work(watch, *args)
+        finally:
+            watch.current = below
+            watch.is_busy = was_busy
+            # In this order: a Ctrl-C before it left its mark, one after it raises by itself.
+            if watch.reason is not None:
+                _pass_on(watch, state.is_main)
+
+    def _guarded(self, state: ThreadState) -> Watch | None:
+        """The watch of Ctrl-C, which can be had on the main thread unless the program handles SIGINT itself."""
+        with self._lock:
+            if self._guard is None and not self._is_shut:
+                self._guard = guard_interrupts()
+                state.watch = self._guard.watch if self._guard is not None else None
+        return state.watch
+
     def _refuse(self) -> None:
         """Accept nothing more."""
         # Without the lock in a forked child: it may have been held by a thread that stayed with the parent.
@@ -140,6 +184,9 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
                 self._is_shut = True
         else:
             self._is_shut = True
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.leave()
 
     def _check_process(self) -> None:
         """Make this process the one that uses the executor. Raises `HostError` in a child that was forked later."""
@@ -162,11 +209,20 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
             return
         value = error = None
         try:
-            value = self._perform_watched(future.watch, function, event, options)
+            value = self.run_watched(future.watch, function, event, options, False)
         except BaseException as raised:
             error = raised
         future.settle(value, error)
         del future, error
+
+
+def _pass_on(watch: Watch, is_main: bool) -> None:
+    """Let the reason that came while *watch* was another's reach what runs below it, or the program."""
+    if is_main:
+        watch.reason = None
+        raise KeyboardInterrupt from None
+    if watch.current is not None:
+        watch.see(watch.current)
 
 
 def _pass_on_cancel(pending: weakref.ref[Future[Any]], inner: concurrent.futures.Future[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from wasmrun.function import Function
+from wasmrun.invocation import check_text
 
 NO_EVENT: dict[str, Any] = {}
 """The event of a call that names none."""
@@ -22,6 +23,14 @@ class CallOptions(NamedTuple):
 
 DEFAULTS = CallOptions()
 """Nothing said."""
+
+
+def check_options(options: CallOptions) -> CallOptions:
+    """*options*, once its texts are known to be short and printable. Raises `InvalidEvent`."""
+    check_text("request_id", options.request_id)
+    check_text("tenant", options.tenant)
+    check_text("trace_id", options.trace_id)
+    return options
 
 
 def check_function(function: object) -> None:

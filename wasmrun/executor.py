@@ -22,9 +22,8 @@ from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.loader import Compiled
 from wasmrun.runner import Runner
 from wasmrun.shelf import PoolStats
-from wasmrun.threadstate import ThreadState
 from wasmrun.units import parse_duration
-from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
+from wasmrun.watch import Watch
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -83,9 +82,7 @@ class Executor(BaseExecutor):
         )
         self._settings = Settings(max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits)
         self._on_report = on_report
-        self._state = ThreadState()
         self._runner: Runner | None = None
-        self._guard: InterruptGuard | None = None
 
     # What users call, beside what every executor has
 
@@ -157,12 +154,6 @@ class Executor(BaseExecutor):
             )
             closer.start()
 
-    def _refuse(self) -> None:
-        super()._refuse()
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.leave()
-
     def __del__(self) -> None:
         runner = getattr(self, "_runner", None)
         if runner is None or self._is_shut or runner.core.is_closed or runner.pid != os.getpid():
@@ -184,45 +175,13 @@ class Executor(BaseExecutor):
     def _perform(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
         if self._is_shut:
             raise RuntimeError("the executor was shut down")
+        return self._work_on(function, event, options, keep)
+
+    def _work_on(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
         runner = self._runner
         if runner is None or runner.pid != os.getpid():
             runner = self._open()
         return self._call(runner.execute, function, event, options, keep)
-
-    def _perform_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions) -> Any:
-        # What was submitted runs even after `shutdown`.
-        runner = self._runner
-        if runner is None or runner.pid != os.getpid():
-            runner = self._open()
-        state = self._state
-        state.watch = watch
-        try:
-            return self._call(runner.execute, function, event, options, False)
-        finally:
-            state.watch = None
-
-    def _call(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do *work*, which runs guests, on the calling thread; *work* is told by which watch others can end it."""
-        state = self._state
-        if not state.size:
-            state.meet()
-        watch = state.watch
-        if watch is None:
-            watch = self._guarded(state) if state.is_main else None
-            if watch is None:
-                return work(None, *args)
-        # A host function may run another function: what ran below runs again.
-        below, was_busy = watch.current, watch.is_busy
-        watch.current = None
-        watch.is_busy = False
-        try:
-            return work(watch, *args)
-        finally:
-            watch.current = below
-            watch.is_busy = was_busy
-            # In this order: a Ctrl-C before it left its mark, one after it raises by itself.
-            if watch.reason is not None:
-                _pass_on(watch, state.is_main)
 
     def _fill(self, watch: Watch | None, core: Core, function: Function) -> int:
         shelf = core.shelf(function)
@@ -233,14 +192,6 @@ class Executor(BaseExecutor):
         core.pool.sweep()
         core.pool.fill(shelf, function.warm, watch=watch)
         return len(shelf.ready)
-
-    def _guarded(self, state: ThreadState) -> Watch | None:
-        """The watch of Ctrl-C, which can be had on the main thread unless the program handles SIGINT itself."""
-        with self._lock:
-            if self._guard is None and not self._is_shut:
-                self._guard = guard_interrupts()
-                state.watch = self._guard.watch if self._guard is not None else None
-        return state.watch
 
     # Setting up
 
@@ -257,15 +208,6 @@ class Executor(BaseExecutor):
 
     def _new_core(self) -> Core:
         return Core(self._settings)
-
-
-def _pass_on(watch: Watch, is_main: bool) -> None:
-    """Let the reason that came while *watch* was another's reach what runs below it, or the program."""
-    if is_main:
-        watch.reason = None
-        raise KeyboardInterrupt from None
-    if watch.current is not None:
-        watch.see(watch.current)
 
 
 def _close_later(workers: ThreadPoolExecutor | None, core: Core) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
-from wasmrun.sandbox import Sandbox
+
+class Stoppable(Protocol):
+    """What a watch holds: a sandbox, or an event that is with a worker process."""
+
+    stop: str | None
+    is_hosting: bool
 
 
 class Watch:
@@ -21,7 +26,7 @@ class Watch:
     __slots__ = ("current", "is_busy", "reason")
 
     def __init__(self) -> None:
-        self.current: Sandbox | None = None
+        self.current: Stoppable | None = None
         self.is_busy = False
         self.reason: str | None = None
 
@@ -33,7 +38,7 @@ class Watch:
         if sandbox is not None:
             sandbox.stop = reason
 
-    def see(self, sandbox: Sandbox) -> None:
+    def see(self, sandbox: Stoppable) -> None:
         """From now on, *sandbox* is what runs."""
         self.current = sandbox
         if self.reason is not None:

@@ -17,26 +17,15 @@ if TYPE_CHECKING:
     from wasmrun.machine.module import Module
 
 
-class Command:
-    """The command ABI for one function. An instance runs once; it is prepared but for its WASI."""
+class CommandCodec:
+    """JSON on standard input and standard output, or bytes as they stand."""
 
     name: ClassVar[str] = "command"
     needs_context = False
-    wasi_at_event = True
-    can_reuse = False
-    start_up: tuple[bytes, ...] = ()
 
-    def __init__(self, function: Function, module: Module) -> None:
-        self.entry = function.entry or "_start"
-        found = module.exports.get(self.entry)
-        if found is None or (found.kind, found.params, found.results) != ("function", (), ()):
-            what = "is missing" if found is None else f"must be () -> (), not {found}"
-            raise InvalidFunction(f"the export {self.entry!r} {what}")
-        self.is_raw = function.raw
-        self._function = function
-        self._args = (function.label, *function.args)
-        self._entry_name = self.entry.encode()
-        self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
+    def __init__(self, entry: str, *, is_raw: bool) -> None:
+        self.entry = entry
+        self.is_raw = is_raw
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """The event as JSON; bytes as they stand."""
@@ -50,6 +39,44 @@ class Command:
             return to_json(event).encode()
         except ValueError as error:
             raise InvalidEvent(f"the event cannot be written as JSON: {error}") from None
+
+    def decode(self, answer: bytes) -> Any:
+        """The JSON that the program wrote, else its text; None where it wrote nothing."""
+        if self.is_raw:
+            return answer
+        try:
+            text = answer.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidAnswer(
+                f"the program's output is not UTF-8: {error}; take it as bytes with raw=True (--raw)"
+            ) from None
+        if not text.strip():
+            return None
+        try:
+            return from_json(text)
+        except ValueError:
+            return text
+
+
+class Command(CommandCodec):
+    """The command ABI for one function. An instance runs once; it is prepared but for its WASI."""
+
+    wasi_at_event = True
+    can_reuse = False
+    start_up: tuple[bytes, ...] = ()
+    params: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def __init__(self, function: Function, module: Module) -> None:
+        super().__init__(function.entry or "_start", is_raw=function.raw)
+        found = module.exports.get(self.entry)
+        if found is None or (found.kind, found.params, found.results) != ("function", (), ()):
+            what = "is missing" if found is None else f"must be () -> (), not {found}"
+            raise InvalidFunction(f"the export {self.entry!r} {what}")
+        self._function = function
+        self._args = (function.label, *function.args)
+        self._entry_name = self.entry.encode()
+        self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
 
     def prepare(self, instance: Instance) -> None:
         """Find the memory and the entry; the program itself starts with its event."""
@@ -81,23 +108,6 @@ class Command:
                 "write less, or raise `result_bytes`"
             )
         return bytes(output.data)
-
-    def decode(self, answer: bytes) -> Any:
-        """The JSON that the program wrote, else its text; None where it wrote nothing."""
-        if self.is_raw:
-            return answer
-        try:
-            text = answer.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidAnswer(
-                f"the program's output is not UTF-8: {error}; take it as bytes with raw=True (--raw)"
-            ) from None
-        if not text.strip():
-            return None
-        try:
-            return from_json(text)
-        except ValueError:
-            return text
 
     def release(self, instance: Instance) -> None:
         """A program that has ended does not start again."""

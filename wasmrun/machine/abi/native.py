@@ -39,32 +39,15 @@ _eight_bytes = struct.Struct(">Q").pack
 _TEXT_HEADS = tuple(bytes((0xA0 | length,)) if length < 32 else bytes((0xD9, length)) for length in range(256))
 
 
-class Native:
-    """The native ABI for one function. Raises `InvalidFunction` for a module that cannot serve it."""
+class NativeCodec:
+    """MessagePack of ``[event, context]`` and of ``[0, value]`` or ``[1, error]``, or bytes as they stand."""
 
     name: ClassVar[str] = "native"
-    wasi_at_event = False
-    can_reuse = True
 
-    def __init__(self, function: Function, module: Module) -> None:
-        self.entry = _choose_entry(function, module.exports)
-        self.is_raw = self.entry.endswith("_raw")
+    def __init__(self, function: Function, entry: str) -> None:
+        self.entry = entry
+        self.is_raw = entry.endswith("_raw")
         self.needs_context = not self.is_raw
-        self._entry_name = self.entry.encode()
-        for name, (params, results) in _SIGNATURES.items():
-            found = module.exports.get(name)
-            if found is None and name == "wasmrun_alloc":
-                raise InvalidFunction("the export 'wasmrun_alloc' is missing; it must be (i32) -> i32")
-            if found is not None and (found.kind, found.params, found.results) != ("function", params, results):
-                raise InvalidFunction(f"the export {name!r} must be {_signature(params, results)}, not {found}")
-        memory = module.exports.get("memory")
-        if memory is None or memory.kind != "memory":
-            what = "is missing" if memory is None else f"is not a memory but a {memory.kind}"
-            raise InvalidFunction(f"the export 'memory' {what}")
-        self._has_free = "wasmrun_free" in module.exports
-        self.start_up = tuple(name.encode() for name in ("_initialize", "wasmrun_init") if name in module.exports)
-        self._result_bytes = function.result_bytes
-        self._event_bytes = function.event_bytes
         self._function = function
         # The context map, but for what differs from event to event: its first four entries and the
         # key of the fifth, and the key of the sixth.
@@ -134,6 +117,56 @@ class Native:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the client context cannot be encoded as MessagePack: {error}") from None
 
+    def decode(self, answer: bytes) -> Any:
+        """The value of ``[0, value]``, or the bytes of a raw answer; ``[1, error]`` is raised."""
+        if self.is_raw:
+            return answer
+        try:
+            envelope = messages.decode(answer)
+        except ValueError as error:
+            if not answer:
+                raise InvalidAnswer(
+                    "the function answered nothing; an answer is MessagePack [0, value] or [1, error]"
+                ) from None
+            raise InvalidAnswer(f"the answer is not MessagePack that can be read: {error}") from None
+        if (
+            type(envelope) is not list
+            or len(envelope) != 2
+            or type(envelope[0]) is not int
+            or envelope[0] not in (0, 1)
+        ):
+            raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
+        if envelope[0] == 0:
+            return envelope[1]
+        raise _reported(envelope[1])
+
+
+class Native(NativeCodec):
+    """The native ABI for one function. Raises `InvalidFunction` for a module that cannot serve it."""
+
+    wasi_at_event = False
+    can_reuse = True
+    params: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def __init__(self, function: Function, module: Module) -> None:
+        super().__init__(function, _choose_entry(function, module.exports))
+        self._entry_name = self.entry.encode()
+        for name, (params, results) in _SIGNATURES.items():
+            found = module.exports.get(name)
+            if found is None and name == "wasmrun_alloc":
+                raise InvalidFunction("the export 'wasmrun_alloc' is missing; it must be (i32) -> i32")
+            if found is not None and (found.kind, found.params, found.results) != ("function", params, results):
+                raise InvalidFunction(f"the export {name!r} must be {_signature(params, results)}, not {found}")
+        memory = module.exports.get("memory")
+        if memory is None or memory.kind != "memory":
+            what = "is missing" if memory is None else f"is not a memory but a {memory.kind}"
+            raise InvalidFunction(f"the export 'memory' {what}")
+        self._has_free = "wasmrun_free" in module.exports
+        self.start_up = tuple(name.encode() for name in ("_initialize", "wasmrun_init") if name in module.exports)
+        self._result_bytes = function.result_bytes
+        self._event_bytes = function.event_bytes
+
     def prepare(self, instance: Instance) -> None:
         """Find the handles, then run ``_initialize`` and ``wasmrun_init``."""
         instance.find_memory()
@@ -191,29 +224,6 @@ class Native:
         if not pointer and length:
             raise InvalidAnswer(f"the function answered {length} bytes at a null pointer")
         return copy_out(instance.memory_base + pointer, length)  # type: ignore[no-any-return]  # a py_object
-
-    def decode(self, answer: bytes) -> Any:
-        """The value of ``[0, value]``, or the bytes of a raw answer; ``[1, error]`` is raised."""
-        if self.is_raw:
-            return answer
-        try:
-            envelope = messages.decode(answer)
-        except ValueError as error:
-            if not answer:
-                raise InvalidAnswer(
-                    "the function answered nothing; an answer is MessagePack [0, value] or [1, error]"
-                ) from None
-            raise InvalidAnswer(f"the answer is not MessagePack that can be read: {error}") from None
-        if (
-            type(envelope) is not list
-            or len(envelope) != 2
-            or type(envelope[0]) is not int
-            or envelope[0] not in (0, 1)
-        ):
-            raise InvalidAnswer("the answer is not MessagePack [0, value] or [1, error]")
-        if envelope[0] == 0:
-            return envelope[1]
-        raise _reported(envelope[1])
 
     def release(self, instance: Instance) -> None:
         """Call ``wasmrun_free`` for the answer; the values that named it are still in the record."""

@@ -23,12 +23,39 @@ _FORMATS = {"i32": "<i12x", "i64": "<q8x", "f32": "<f12x", "f64": "<d8x"}
 _BITS = {"i32": 32, "i64": 64}
 
 
-class Plain:
-    """The plain ABI for one function: the event is a list of numbers, the answer a number, a list, or None."""
+class PlainCodec:
+    """The event is a list of numbers, the answer a number, a list, or None."""
 
     name: ClassVar[str] = "plain"
     is_raw = False
     needs_context = False
+
+    def __init__(self, entry: str, params: tuple[str, ...], results: tuple[str, ...]) -> None:
+        self.entry = entry
+        self.params = params
+        self.results = results
+
+    def encode(self, event: Any, given: Given | None) -> bytes:
+        """The numbers as the engine takes them, 16 bytes each. Raises `InvalidEvent` where they do not fit."""
+        numbers = [] if event is None or event == {} else event if isinstance(event, (list, tuple)) else [event]
+        if len(numbers) != len(self.params):
+            raise InvalidEvent(
+                f"{printable(self.entry)} takes {len(self.params)} numbers ({', '.join(self.params)}), "
+                f"not {len(numbers)}; write the event as a list"
+            )
+        return b"".join(_pack(kind, number) for kind, number in zip(self.params, numbers, strict=True))
+
+    def decode(self, answer: bytes) -> Any:
+        """The number, a list where there are several, None where there is none."""
+        numbers = [
+            struct.unpack_from(_FORMATS[kind], answer, at * _VALUE_BYTES)[0] for at, kind in enumerate(self.results)
+        ]
+        return numbers[0] if len(numbers) == 1 else numbers or None
+
+
+class Plain(PlainCodec):
+    """The plain ABI for one function. Raises `InvalidFunction` for a module that cannot serve it."""
+
     wasi_at_event = False
     can_reuse = True
 
@@ -51,24 +78,12 @@ class Plain:
             raise InvalidFunction(f"the export {printable(entry)!r} is missing; functions of numbers are {shown}")
         if entry not in numeric:
             raise InvalidFunction(f"the export {printable(entry)!r} is no function of numbers: {module.exports[entry]}")
-        self.entry = entry
-        self._params = module.exports[entry].params
-        self._results = module.exports[entry].results
+        super().__init__(entry, module.exports[entry].params, module.exports[entry].results)
         self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
         self._entry_name = entry.encode()
         initialize = module.exports.get("_initialize")
         is_start_up = initialize is not None and (initialize.kind, initialize[1:3]) == ("function", ((), ()))
         self.start_up: tuple[bytes, ...] = (b"_initialize",) if is_start_up else ()
-
-    def encode(self, event: Any, given: Given | None) -> bytes:
-        """The numbers as the engine takes them, 16 bytes each. Raises `InvalidEvent` where they do not fit."""
-        numbers = [] if event is None or event == {} else event if isinstance(event, (list, tuple)) else [event]
-        if len(numbers) != len(self._params):
-            raise InvalidEvent(
-                f"{printable(self.entry)} takes {len(self._params)} numbers ({', '.join(self._params)}), "
-                f"not {len(numbers)}; write the event as a list"
-            )
-        return b"".join(_pack(kind, number) for kind, number in zip(self._params, numbers, strict=True))
 
     def prepare(self, instance: Instance) -> None:
         """Find the entry, after ``_initialize`` where there is one."""
@@ -80,7 +95,7 @@ class Plain:
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Call the entry with the numbers in *payload*; its results, 16 bytes each."""
-        count = max(len(self._params), len(self._results), 1)
+        count = max(len(self.params), len(self.results), 1)
         values = ctypes.create_string_buffer(payload, count * _VALUE_BYTES)
         error = capi.call(
             instance.context,
@@ -91,14 +106,7 @@ class Plain:
         )
         if error or instance.words[instance.record + TRAP]:
             raise failure(instance, error or 0)
-        return values.raw[: len(self._results) * _VALUE_BYTES]
-
-    def decode(self, answer: bytes) -> Any:
-        """The number, a list where there are several, None where there is none."""
-        numbers = [
-            struct.unpack_from(_FORMATS[kind], answer, at * _VALUE_BYTES)[0] for at, kind in enumerate(self._results)
-        ]
-        return numbers[0] if len(numbers) == 1 else numbers or None
+        return values.raw[: len(self.results) * _VALUE_BYTES]
 
     def release(self, instance: Instance) -> None:
         """Numbers need no memory."""
