@@ -243,3 +243,15 @@ def test_harden_without_proc_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(order.os, "listdir", refuse)
     with pytest.raises(HostError, match=r"with the help of /proc, which is not here .*; mount it"):
         order.harden(Walls(parent=os.getppid()))
+
+
+def test_harden_tells_of_a_wall_that_the_kernel_refuses(inside: Inside) -> None:
+    """With what the kernel said, and goes on with the others."""
+    before = """
+from wasmrun.hardening import privileges
+def refuse(*_): raise PermissionError(1, 'Operation not permitted')
+privileges.call = refuse
+"""
+    _, is_up, detail, remedy = inside("say(next(wall for wall in walls if wall.name == 'capabilities'))", before)
+    assert (is_up, detail) == (False, "Operation not permitted")
+    assert "a container's profile" in remedy

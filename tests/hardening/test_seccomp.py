@@ -166,3 +166,18 @@ def test_worker_without_the_library_has_the_other_walls(inside: Inside) -> None:
         "say([wall for wall in walls if not wall.is_up and wall.name != 'cgroup'])", "sys.modules['pyseccomp'] = None"
     )
     assert [name for name, *_ in said if name != "namespaces"] == ["seccomp"]
+
+
+def test_kernel_without_filters_is_named_with_what_to_do(worker: Start) -> None:
+    """Here one that another filter, as a container has it, takes them away from."""
+    before = """
+from wasmrun.hardening import seccomp
+library = seccomp.load_library()
+outer = library.SyscallFilter(library.ALLOW)
+outer.add_rule(library.ERRNO(22), 'seccomp')
+outer.load()
+"""
+    done = worker("say(next(wall for wall in walls if wall.name == 'seccomp'))", before)
+    assert done.status == 0, done.err
+    assert done.said[1:3] == [False, "the kernel refused the filter: Operation not supported"]
+    assert "CONFIG_SECCOMP_FILTER" in done.said[3]

@@ -8,19 +8,17 @@ from collections.abc import Iterable
 
 from wasmrun.hardening.maps import executed_files
 
-_LAST = 2**31 - 1
 _STANDARD = (0, 1, 2)
 
 
 def put_up(keep: Iterable[int]) -> str:
     """Close every descriptor that is not in *keep*; standard streams that are not lead nowhere from then on."""
     kept = sorted({*keep, *_libraries()})
-    first = 0
-    for descriptor in (*kept, _LAST):
-        # Python takes an empty range for all of them.
-        if descriptor > first:
-            os.closerange(first, descriptor)
-        first = descriptor + 1
+    # By name, and not by range: where a range cannot be closed in one call, Python tries all of two billion.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):  # the descriptor of that directory, which is closed by now
+                os.close(int(name))
     for descriptor in _STANDARD:
         if descriptor not in kept:
             # Else the next file that is opened would get what the interpreter and its libraries print. They are
@@ -42,7 +40,7 @@ def _libraries() -> set[int]:
             executed.add((status.st_dev, status.st_ino))
     found = set()
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the descriptor of that directory, which is closed by now
+        with contextlib.suppress(OSError):  # as above
             status = os.fstat(int(name))
             if (status.st_dev, status.st_ino) in executed:
                 found.add(int(name))

@@ -19,6 +19,8 @@ from wasmrun.hardening import (
 )
 from wasmrun.hardening.wall import Missing, Wall, Walls
 
+_REMEDY = "have whatever restricts this process, a container's profile for instance, allow it"
+
 
 def harden(walls: Walls) -> tuple[Wall, ...]:
     """Put up every wall that this machine has around the calling process, for good; what became of each.
@@ -72,15 +74,16 @@ def harden(walls: Walls) -> tuple[Wall, ...]:
         except Missing as missing:
             found[name] = _missing(name, missing, walls)
         except OSError as error:
-            found[name] = _missing(name, Missing(error.strerror or str(error), ""), walls)
+            found[name] = _missing(name, Missing(error.strerror or str(error), _REMEDY), walls)
     _check_files(walls)
     return tuple(found[name] for name in steps)
 
 
 def _missing(name: str, missing: Missing, walls: Walls) -> Wall:
     if name in walls.required:
-        remedy = f"; to have it, {missing.remedy}" if missing.remedy else ""
-        raise HostError(f"the wall {name!r} was asked for and cannot be put up: {missing.detail}{remedy}")
+        raise HostError(
+            f"the wall {name!r} was asked for and cannot be put up: {missing.detail}; to have it, {missing.remedy}"
+        )
     return Wall(name, False, missing.detail, missing.remedy)
 
 

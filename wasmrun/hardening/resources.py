@@ -30,17 +30,17 @@ def data_bytes(memory: int, sandboxes: int) -> int:
 
 def put_up(*, descriptors: int, file_size: int, data: int | None) -> str:
     """Bound descriptors, file sizes and, unless None, writable memory; core dumps to nothing."""
-    for what, wanted in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, descriptors),
-        (resource.RLIMIT_FSIZE, file_size),
-        (resource.RLIMIT_DATA, data),
-    ):
-        if wanted is None:
-            continue
-        _, hard = resource.getrlimit(what)
-        bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        # Both: a soft limit alone could be raised again.
-        resource.setrlimit(what, (bound, bound))
-    memory = "unbounded" if data is None else format_size(data)
-    return f"{descriptors} descriptors, files of {format_size(file_size)}, memory {memory}, no core dumps"
+    _bound(resource.RLIMIT_CORE, 0)
+    number = _bound(resource.RLIMIT_NOFILE, descriptors)
+    size = format_size(_bound(resource.RLIMIT_FSIZE, file_size))
+    memory = "unbounded" if data is None else format_size(_bound(resource.RLIMIT_DATA, data))
+    return f"{number} descriptors, files of {size}, memory {memory}, no core dumps"
+
+
+def _bound(what: int, wanted: int) -> int:
+    """Lower a limit to *wanted*, or to what it is at most already; which of the two."""
+    _, hard = resource.getrlimit(what)
+    bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    # Both: a soft limit alone could be raised again.
+    resource.setrlimit(what, (bound, bound))
+    return bound

@@ -56,6 +56,10 @@ FATAL = (
     "swapoff", "acct", "quotactl", "settimeofday", "clock_settime", "syslog", "fanotify_init", "modify_ldt", "iopl", "ioperm",
 )  # fmt: skip
 
+_ALL = 2**64 - 1
+"""The mask under which an argument counts as a whole."""
+_UNKNOWN = -1
+"""What libseccomp gives for a name that it does not know."""
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW = 0x7E020080
 """Every kind of namespace."""
@@ -86,13 +90,20 @@ def load_library() -> Any:
 def put_up() -> str:
     """Filter the calls of every thread of this process, those to come included. Raises `Missing`."""
     library = load_library()
-    rules = _Rules(library)
+    try:
+        _load(_Rules(library))
+    except OSError as error:
+        raise Missing(f"the kernel refused the filter: {error.strerror}", _REMEDY) from None
+    return f"{len(ALLOWED)} calls allowed, {len(FATAL)} end the worker"
+
+
+def _load(rules: _Rules) -> None:
     for name in ALLOWED:
         rules.allow(name)
     for name in REFUSED:
         rules.refuse(name)
     for name in FATAL:
-        rules.add(library.KILL_PROCESS, name)
+        rules.kill(name)
     this = os.getpid()
     # A thread, in the namespaces that there are. For clone3, whose flags are in memory where no filter sees them, the
     # C library takes this one instead.
@@ -107,14 +118,7 @@ def put_up() -> str:
     # Asking for a limit, its own, and not setting it.
     for process in (0, this):
         rules.allow("prlimit64", (0, _ALL, process), (2, _ALL, 0))
-    try:
-        rules.load()
-    except OSError as error:
-        raise Missing(f"the kernel refused the filter: {error.strerror}", _REMEDY) from None
-    return f"{len(ALLOWED)} calls allowed, {len(FATAL)} end the worker"
-
-
-_ALL = 2**64 - 1
+    rules.load()
 
 
 class _Rules:
@@ -127,12 +131,18 @@ class _Rules:
         self._filter.set_attr(library.Attr.CTL_TSYNC, 1)
 
     def allow(self, name: str, *wanted: tuple[int, int, int]) -> None:
-        self.add(self._library.ALLOW, name, *wanted)
+        self._add(self._library.ALLOW, name, *wanted)
 
     def refuse(self, name: str, *wanted: tuple[int, int, int]) -> None:
-        self.add(self._library.ERRNO(errno.EPERM), name, *wanted)
+        self._add(self._library.ERRNO(errno.EPERM), name, *wanted)
 
-    def add(self, action: int, name: str, *wanted: tuple[int, int, int]) -> None:
+    def kill(self, name: str) -> None:
+        self._add(self._library.KILL_PROCESS, name)
+
+    def load(self) -> None:
+        self._filter.load()
+
+    def _add(self, action: int, name: str, *wanted: tuple[int, int, int]) -> None:
         """*action* for *name* where each argument, by its place and under its mask, has its value."""
         library = self._library
         number = library.resolve_syscall(library.Arch.NATIVE, name)
@@ -140,9 +150,3 @@ class _Rules:
         if number != _UNKNOWN:
             tests = (library.Arg(place, library.MASKED_EQ, mask, value) for place, mask, value in wanted)
             self._filter.add_rule(action, number, *tests)
-
-    def load(self) -> None:
-        self._filter.load()
-
-
-_UNKNOWN = -1
