@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError
@@ -29,6 +29,8 @@ from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.ledger import Door
+    from wasmrun.outbound import Outbound
 
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
@@ -58,7 +60,7 @@ class Settings(NamedTuple):
 class Core:
     """Engines, loaded functions, pool and keeper of one executor, made at its first use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, open_door: Callable[[Function], Door] | None = None) -> None:
         self.pid = os.getpid()
         self.settings = settings
         self.loader = Loader(settings.cache_dir, settings.compile_limits)
@@ -71,6 +73,9 @@ class Core:
         self._engines: dict[EngineSettings, tuple[Engine, Streams]] = {}
         self.keeper = Keeper(self.pool, lambda: [engine for engine, _ in list(self._engines.values())])
         self.shelves: dict[Function, Shelf] = {}
+        # Where there is no network, the door leads to another process.
+        self._open_door = self._open_own_door if open_door is None else open_door
+        self._outbound: Outbound | None = None
         # Guards everything below, and what is loaded. Held for a few assignments and to make an
         # engine, never while a module is compiled or loaded.
         self._changed = threading.Condition(threading.Lock())
@@ -93,7 +98,7 @@ class Core:
                 engine, streams = self._engine(function)
                 module = self.loader.load(engine, function)
                 try:
-                    program = Program(function, engine, module, streams)
+                    program = Program(function, engine, module, streams, self._open_door)
                 except BaseException:
                     module.close()
                     raise
@@ -168,6 +173,18 @@ class Core:
                 engine = Engine(key, slots, RECORD_WORDS)
                 found = self._engines[key] = engine, Streams(engine)
             return found
+
+    def _open_own_door(self, function: Function) -> Door:
+        """The door of *function* to the network. Raises `HostError` where the HTTP client is not installed."""
+        if self._outbound is None:
+            try:
+                from wasmrun.outbound import Outbound  # an extra, and 70 ms
+            except ModuleNotFoundError as error:
+                raise HostError(
+                    f"the `http` grant needs the package {error.name!r}; install it with: pip install 'wasmrun[http]'"
+                ) from None
+            self._outbound = Outbound()
+        return self._outbound.door(function)
 
     def _is_short_of_memory(self) -> bool:
         import psutil  # 30 ms to import, and only a long-lived process needs it

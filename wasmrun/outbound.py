@@ -124,9 +124,12 @@ class Outbound:
         except httpcore.NetworkError as error:
             reason = f"the connection to {url.authority} broke: {error}"
             raise HttpError("HttpConnect", f"the connection to {url.authority} broke", reason) from None
-        except httpcore.ProtocolError as error:
+        except httpcore.RemoteProtocolError as error:
             reason = f"{url.authority} sent what is not HTTP: {error}"
             raise HttpError("HttpProtocol", f"{url.authority} sent what is not HTTP", reason) from None
+        except httpcore.LocalProtocolError:
+            # Its text could show a header of ours.
+            raise HttpError("HttpInvalid", "the request cannot be written as HTTP") from None
         finally:
             wire.close()
 

@@ -34,6 +34,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | HostError | None, log_b
         event_bytes=sandbox.event_bytes,
         result_bytes=sandbox.result_bytes,
         log_bytes=log_bytes,
+        http=() if sandbox.ledger is None else tuple(sandbox.ledger.calls),
     )
 
 

@@ -16,6 +16,7 @@ from wasmrun.invocation import Log
 from wasmrun.machine import wasi
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.instance import Instance
+from wasmrun.machine.ledger import Ledger
 from wasmrun.machine.program import Program
 
 
@@ -87,10 +88,14 @@ class Sandbox(Instance):
         self.timeout_name = "timeout"
         self.arm(program.fuel, timeout_ns)
         abi = program.abi
+        if program.has_http:
+            self.ledger = Ledger()
         try:
             answer = abi.call(self, payload)
         finally:
             self.run_ns = time.monotonic_ns() - self.deadline_ns + timeout_ns
+            if self.ledger is not None:
+                self.ledger.is_open = False
         self.result_bytes = len(answer)
         value = abi.decode(answer)
         self.has_failed = False
@@ -107,7 +112,7 @@ class Sandbox(Instance):
             return False
         # The next event must neither report what was this one's, nor have this answer freed again.
         self.start = "reused"
-        self.logbook = None
+        self.logbook = self.ledger = None
         self.event_bytes = self.result_bytes = self.run_ns = 0
         return self.stop is None
 

@@ -857,8 +857,44 @@ static inline int wasmrun__read_reply(uint64_t packed, wasmrun_reader *reply) {
     }                                                                                                                              \
     struct wasmrun__wants_a_semicolon
 
-/* {"method", "url", "headers", "body"} -> {"status", "headers", "body"}; to the hosts that the function was granted. */
+/* {"method", "url", "headers", "body", "timeout_ms"} -> {"status", "headers", "body"}; to the hosts that the function was granted. */
 WASMRUN_IMPORT(wasmrun_http_request, "http_request");
+
+typedef struct wasmrun_http_response {
+    int64_t status;
+    wasmrun_reader headers; /* a map with names in lower case: wasmrun_get_str(&response.headers, "content-type", &type) */
+    wasmrun_bytes body;     /* as the server sent it: nothing is unpacked */
+    wasmrun_reader error;   /* of a request that was refused or failed: {"type", "message"}, as wasmrun_fail_with takes it */
+} wasmrun_http_response;
+
+/* Has the host do an HTTP request. `headers` is NULL, or names and values in turn and NULL at the end. Gives WASMRUN_REPLIED with a
+ * response, whatever its status; WASMRUN_REFUSED with an error; or WASMRUN_FAILED. What it points at lives until the event ends. */
+static inline int wasmrun_http(const char *method, wasmrun_bytes url, const char *const *headers, wasmrun_bytes body,
+                               wasmrun_http_response *response) {
+    wasmrun_writer request;
+    wasmrun_reader reply;
+    size_t count = 0;
+    int status;
+    while (headers != NULL && headers[count] != NULL) count++;
+    wasmrun_writer_grow(&request);
+    wasmrun_write_map(&request, 4);
+    wasmrun_write_text(&request, "method");
+    wasmrun_write_text(&request, method);
+    wasmrun_write_text(&request, "url");
+    wasmrun_write_str(&request, url.data, url.length);
+    wasmrun_write_text(&request, "headers");
+    wasmrun_write_map(&request, count / 2);
+    for (size_t i = 0; i < count / 2 * 2; i++) wasmrun_write_text(&request, headers[i]);
+    wasmrun_write_text(&request, "body");
+    wasmrun_write_bin(&request, body.data, body.length);
+    status = wasmrun_http_request(&request, &reply);
+    response->error = reply;
+    if (status != WASMRUN_REPLIED) return status;
+    if (!wasmrun_get_int(&reply, "status", &response->status) || !wasmrun_get(&reply, "headers", &response->headers) ||
+        !wasmrun_get_bin(&reply, "body", &response->body))
+        return WASMRUN_FAILED;
+    return WASMRUN_REPLIED;
+}
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
 

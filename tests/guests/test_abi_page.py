@@ -46,6 +46,17 @@ def test_bytes_of_the_page_are_those_of_its_values(name: str) -> None:
     assert msgpack.packb(shown) == data
 
 
+@pytest.mark.parametrize("name", ["http-request", "http-reply", "http-refusal"])
+def test_bytes_of_the_pages_http_examples_are_those_of_their_values(name: str) -> None:
+    """But for bodies, which are bytes."""
+    value, data = example(name)
+    for part in (value, value[1]) if isinstance(value, list) else (value,):
+        if "body" in part:
+            part["body"] = part["body"].encode()
+    assert msgpack.unpackb(data) == value
+    assert msgpack.packb(value) == data
+
+
 def test_answers_of_the_page_are_what_the_readme_function_gives(executor: wasmrun.Executor, hello: Path) -> None:
     """The event of the page gives its answer, another one its error."""
     (event, _context), _ = example("input")

@@ -14,7 +14,9 @@ import wasmrun
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["echo", "hello", "proxy", "thumbnail", "words"]
+NAMES = ["echo", "hello", "links", "proxy", "thumbnail", "words"]
+
+GRANTS: dict[str, dict[str, Any]] = {"links": {"http": "granted.invalid"}}  # no request leaves
 
 PAGE = 65_536
 
@@ -26,6 +28,7 @@ def url_event(method: str, path: str, **more: Any) -> dict[str, Any]:
 EVENTS: dict[str, list[Any]] = {
     "echo": [None, 1, -(2**63), 1.5, "text", b"bytes", [[{}]], {"a": {"b": [None]}}],
     "hello": [{"name": ""}, {"name": 3}, {}, "Ada", None],
+    "links": [{"urls": []}, {"urls": ["", "https://u@a.test", "http://granted.invalid"]}, {"urls": [5]}, {}, None],
     "proxy": [
         *(url_event(method, path) for method in ("GET", "POST") for path in ("/", "/api/echo", "/api/sum", "/x")),
         *(url_event("POST", "/api/sum", body=body) for body in ('{"numbers": [0.1, 0.2]}', "{", "")),
@@ -45,7 +48,7 @@ EVENTS: dict[str, list[Any]] = {
 
 
 def outcome(executor: wasmrun.Executor, module: Path, event: Any) -> tuple[Any, ...]:
-    result = executor.run(wasmrun.Function(module), event)
+    result = executor.run(wasmrun.Function(module, **GRANTS.get(module.stem, {})), event)
     if result.error is None:
         return ("value", result.value)
     return (type(result.error), result.error.type, result.error.message)
@@ -100,10 +103,10 @@ IMPORTS, MEMORY, GLOBALS, DATA = 2, 5, 6, 11
 
 @pytest.mark.parametrize("name", NAMES)
 def test_example_is_small_and_imports_only_what_it_calls(examples: Path, name: str) -> None:
-    """Under 40 KB, one page of memory to start with, and no imports but hello's `wasmrun.log`."""
+    """Under 40 KB, one page of memory to start with, and no imports but hello's `wasmrun.log` and links' requests."""
     module = (examples / f"{name}.wasm").read_bytes()
     assert len(module) < 40_000
-    imports = {"hello": b"\x01\x07wasmrun\x03log\x00\x00"}
+    imports = {"hello": b"\x01\x07wasmrun\x03log\x00\x00", "links": b"\x01\x07wasmrun\x0chttp_request\x00\x00"}
     assert sections(module).get(IMPORTS) == imports.get(name)
     assert sections(module)[MEMORY] == b"\1\0\1"  # one memory, without a maximum, of one page
 

@@ -33,6 +33,9 @@ _MASK32 = 0xFFFFFFFF
 Body = Callable[[Instance, Any], int | None]
 """Takes the instance and its arguments as unsigned words, two words to a value; gives the result."""
 
+Exchange = Callable[[Instance, bytes], bytes]
+"""Gives the reply to a request, both MessagePack. May raise what ends the guest."""
+
 LOG = ExternType("function", ("i32", "i32", "i32"), ())
 MESSAGE = ExternType("function", ("i32", "i32"), ("i64",))
 ALLOC_TYPE = ExternType("function", ("i32",), ("i32",))
@@ -168,11 +171,8 @@ def _assemblyscript_text(instance: Instance, pointer: int) -> str:
     return instance.read(pointer, length).decode("utf-16-le", "replace") if instance.holds(pointer, length) else ""
 
 
-def host_function(name: str, function: Callable[[Any], Any]) -> Body:
-    """*function* of the embedding program as the import ``wasmrun.name``: MessagePack in, MessagePack out.
-
-    What it raises is an error value for the guest, and is kept for the caller.
-    """
+def message(name: str, exchange: Exchange) -> Body:
+    """The import ``wasmrun.name`` of the type `MESSAGE`: a request in the guest's memory, answered by *exchange*."""
 
     def body(instance: Instance, words: Any) -> int:
         pointer, length = words[0] & _MASK32, words[2] & _MASK32
@@ -180,29 +180,51 @@ def host_function(name: str, function: Callable[[Any], Any]) -> Body:
         most = instance.program.function.result_bytes
         if length > most:
             # Decoding takes time and up to 80 times the memory, outside the sandbox and its limits.
-            message = f"{format_size(length)}, more than the limit of {format_size(most)} (result_bytes)"
-            return _refuse(instance, message)
+            return _put(
+                instance, refusal(f"{format_size(length)}, more than the limit of {format_size(most)} (result_bytes)")
+            )
+        return _put(instance, exchange(instance, instance.read(pointer, length)))
+
+    return body
+
+
+def local(name: str, function: Callable[[Any], Any]) -> Exchange:
+    """Requests are answered by *function* of the embedding program, here and on this thread.
+
+    What it raises is an error value for the guest, and is kept for the caller.
+    """
+
+    def exchange(instance: Instance, request: bytes) -> bytes:
         try:
-            value = messages.decode(instance.read(pointer, length))
+            value = messages.decode(request)
         except ValueError as error:
-            return _refuse(instance, f"not MessagePack that can be read: {error}")
+            return refusal(f"not MessagePack that can be read: {error}")
         # Only in here may a signal handler raise: all around is what would lose the exception.
         instance.is_hosting = True
         try:
-            answer = msgpack.packb([0, function(value)])
+            answer: bytes = msgpack.packb([0, function(value)])
             # The guest went on from an earlier failure: what it does from here is its own doing.
             instance.host_failure = None
         except Exception as error:
-            kind, text = type(error).__name__, _text(error)
-            failed = HostError(f"the host function {printable(name)!r} failed: {kind}: {printable(text)}")
-            failed.__cause__ = error
-            instance.host_failure = failed
-            answer = msgpack.packb([1, {"type": kind, "message": text}])
+            instance.host_failure, answer = failed(name, error)
         finally:
             instance.is_hosting = False
-        return _put(instance, answer)
+        return answer
 
-    return body
+    return exchange
+
+
+def failed(name: str, error: Exception) -> tuple[HostError, bytes]:
+    """What the caller sees, and what the guest gets, when the host function *name* raised *error*."""
+    kind, text = type(error).__name__, _text(error)
+    failure = HostError(f"the host function {printable(name)!r} failed: {kind}: {printable(text)}")
+    failure.__cause__ = error
+    return failure, msgpack.packb([1, {"type": kind, "message": text}])
+
+
+def refusal(reason: str) -> bytes:
+    """The reply to a request that the host did not even try."""
+    return msgpack.packb([1, {"type": "InvalidArgument", "message": reason}])  # type: ignore[no-any-return]  # bytes
 
 
 def _text(error: Exception) -> str:
@@ -212,10 +234,6 @@ def _text(error: Exception) -> str:
         return str(error).encode(errors="replace").decode()
     except Exception as failed:
         return f"(its text cannot be had: {type(failed).__name__})"
-
-
-def _refuse(instance: Instance, message: str) -> int:
-    return _put(instance, msgpack.packb([1, {"type": "InvalidArgument", "message": message}]))
 
 
 def _put(instance: Instance, data: bytes) -> int:

@@ -14,6 +14,7 @@ from wasmrun.errors import HostError, InvalidAnswer
 from wasmrun.machine import capi
 from wasmrun.machine.engine import LOOK_TICKS
 from wasmrun.machine.failures import failure
+from wasmrun.machine.ledger import Ledger
 from wasmrun.machine.logbook import LogBook
 from wasmrun.machine.ticker import TICK_NS
 
@@ -59,6 +60,7 @@ class Instance:
         "fuel_given",
         "host_failure",
         "is_hosting",
+        "ledger",
         "logbook",
         "memory_base",
         "memory_bytes",
@@ -92,6 +94,7 @@ class Instance:
         self.fault: BaseException | None = None
         self.host_failure: HostError | None = None
         self.is_hosting = False
+        self.ledger: Ledger | None = None
         self.logbook: LogBook | None = None
         self.output: Output | None = None
         self.fuel_given = self.replies = 0

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
-from wasmrun.machine import capi, hostcalls, wasi
+from wasmrun.machine import capi, hostcalls, httpcalls, wasi
 from wasmrun.machine.abi.base import HANDLER, Abi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
+from wasmrun.machine.ledger import Door
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
+
+HTTP_REQUEST = ("wasmrun", "http_request")
+"""The import that leads to a program's door, which comes from a layer above."""
 
 
 class Detected(NamedTuple):
@@ -66,13 +71,23 @@ def make_abi(name: str, function: Function, module: Module) -> Abi:
 class Program:
     """What sandboxes of one function are made from. Close it when none is left."""
 
-    def __init__(self, function: Function, engine: Engine, module: Module, streams: wasi.Streams) -> None:
+    def __init__(
+        self,
+        function: Function,
+        engine: Engine,
+        module: Module,
+        streams: wasi.Streams,
+        open_door: Callable[[Function], Door] | None = None,
+    ) -> None:
         self.function = function
         self.engine = engine
         self.module = module
         self.streams = streams
         self.detected = detect(function, module)
         offered = check(function, module)
+        self.has_http = any((item.module, item.name) == HTTP_REQUEST for item in module.imports)
+        if self.has_http and open_door is not None:
+            offered[HTTP_REQUEST] = (MESSAGE, _http_request(httpcalls.through(open_door(function))))
         self.abi: Abi = make_abi(self.detected.abi, function, module)
         self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
         self.has_start = module.facts.has_start
@@ -157,8 +172,14 @@ def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, host
         (wasi.MODULE, "proc_exit"): (wasi.EXIT, wasi.proc_exit),
     }
     for name, host_function in function.imports:
-        offered["wasmrun", name] = (MESSAGE, hostcalls.host_function(name, host_function))
+        offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, hostcalls.local(name, host_function)))
+    if function.http:
+        offered[HTTP_REQUEST] = (MESSAGE, _http_request(httpcalls.closed))
     return offered
+
+
+def _http_request(exchange: hostcalls.Exchange) -> hostcalls.Body:
+    return hostcalls.message(HTTP_REQUEST[1], exchange)
 
 
 def _check_imports(
@@ -173,11 +194,11 @@ def _check_imports(
             refused.append(str(item))
     if refused:
         more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
-        hint = (
-            "; grant host functions with imports={name: function}"
-            if any(name.startswith("wasmrun.") for name in refused)
-            else ""
-        )
+        hint = ""
+        if ".".join(HTTP_REQUEST) in refused:
+            hint = "; grant HTTP requests with http=['HOST'] (--http HOST)"
+        elif any(name.startswith("wasmrun.") for name in refused):
+            hint = "; grant host functions with imports={name: function}"
         raise InvalidFunction(f"the module imports what it is not granted: {', '.join(refused[:10])}{more}{hint}")
 
 
@@ -189,7 +210,7 @@ def _check_exports(module: Module, function: Function) -> None:
     memory = module.exports.get("memory")
     if memory is None or memory.kind != "memory":
         raise InvalidFunction(f"the module imports {wanted[0]}, which needs a memory exported as 'memory'")
-    granted = {name for name, _ in function.imports}
+    granted = {name for name, _ in function.imports} | ({"http_request"} if function.http else set())
     for item in wanted:
         if item.name in granted and module.exports.get("wasmrun_alloc") != ALLOC_TYPE:
             raise InvalidFunction(f"the module imports {item}, which needs the export 'wasmrun_alloc' of (i32) -> i32")
