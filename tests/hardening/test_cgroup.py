@@ -87,3 +87,30 @@ def test_worker_moves_into_its_group(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000\n")
     assert cgroup.put_up(str(tmp_path)) == "1000 bytes"
     assert (tmp_path / "cgroup.procs").read_text() == "0"
+
+
+def test_group_with_a_process_in_it_stays_to_be_closed_later(
+    tmp_path: Path, kernel: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel refuses to remove it."""
+    (tmp_path / "user" / "app").mkdir(parents=True)
+    kernel(tmp_path / "user")
+    group = MemoryGroup(1000, str(tmp_path), LISTING)
+    path = Path(group.path)
+
+    def refuse(path: str) -> None:
+        raise OSError(16, "Device or resource busy", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cgroup.os, "rmdir", refuse)
+        with pytest.raises(OSError, match="busy"):
+            group.close()
+    group.close()
+    assert not path.exists()
+
+
+def test_worker_without_a_group_has_none_and_is_told_how_to() -> None:
+    """Its parent makes it."""
+    with pytest.raises(Missing, match="none was made for it") as caught:
+        cgroup.put_up(None)
+    assert "Delegate=yes" in caught.value.remedy

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -202,23 +203,25 @@ def test_worker_whose_parent_is_gone_does_not_start(worker: Start) -> None:
     assert f"HostError: process {2**22 - 1}, which started this one, is gone" in done.err
 
 
-def test_worker_dies_with_its_parent() -> None:
-    """However that ends: here by SIGKILL."""
-    code = """
-import os, subprocess, sys
-worker = '''
+WORKER_THAT_WAITS = """
 import os, time
 from wasmrun.hardening.order import harden
 from wasmrun.hardening.wall import Walls
 harden(Walls(parent=os.getppid()))
 os.write(1, b"x")
 time.sleep(60)
-'''
-subprocess.Popen([sys.executable, '-I', '-c', worker])
-import time; time.sleep(60)
+"""
+
+
+def test_worker_dies_with_its_parent() -> None:
+    """However that ends: here by SIGKILL."""
+    code = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, '-I', '-c', sys.argv[1]])
+time.sleep(60)
 """
     reader, writer = os.pipe()
-    parent = subprocess.Popen([sys.executable, "-I", "-c", code], stdout=writer)
+    parent = subprocess.Popen([sys.executable, "-I", "-c", code, WORKER_THAT_WAITS], stdout=writer)
     os.close(writer)
     try:
         assert os.read(reader, 1) == b"x"
@@ -231,6 +234,22 @@ import time; time.sleep(60)
     finally:
         parent.kill()
         os.close(reader)
+
+
+def test_worker_dies_with_the_thread_that_started_it() -> None:
+    """So the kernel has it, and so whoever starts workers has to know."""
+    started = []
+
+    def start() -> None:
+        started.append(subprocess.Popen([sys.executable, "-I", "-c", WORKER_THAT_WAITS], stdout=subprocess.PIPE))
+        assert started[0].stdout is not None
+        assert started[0].stdout.read(1) == b"x"
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    with started[0] as worker:
+        assert worker.wait(timeout=5) == -signal.SIGKILL
 
 
 def test_harden_without_proc_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,5 +179,6 @@ outer.load()
 """
     done = worker("say(next(wall for wall in walls if wall.name == 'seccomp'))", before)
     assert done.status == 0, done.err
-    assert done.said[1:3] == [False, "the kernel refused the filter: Operation not supported"]
+    assert done.said[1] is False
+    assert done.said[2].startswith("the kernel refused the filter: ")
     assert "CONFIG_SECCOMP_FILTER" in done.said[3]
