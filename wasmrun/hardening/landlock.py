@@ -1,7 +1,6 @@
 """Landlock: of the file system, only what was named; no TCP, no signals and no abstract sockets to others.
 
-The three calls are made directly: what packages there are for it know fewer rights than the kernel does, and are
-as long as this file.
+The three calls are made directly: this file is shorter than what it would take from a package to say the same.
 """
 
 from __future__ import annotations
