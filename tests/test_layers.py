@@ -42,7 +42,7 @@ LAYERS = {
         "runner",
         "base_executor",
         "executor",
-        "wire",
+        "pinned",
         "outbound",
     ),
     6: ("bench", "cli", "__main__"),
@@ -200,7 +200,7 @@ def test_package_from_elsewhere_is_imported_where_it_belongs(module: str) -> Non
         {"pyseccomp"}
         if module == "hardening.seccomp"
         else {"httpcore", "certifi"}
-        if module in ("wire", "outbound")
+        if module in ("pinned", "outbound")
         else {"click", "rich", "psutil"}
         if layer == 6
         else {"msgpack"}

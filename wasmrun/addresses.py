@@ -63,6 +63,11 @@ def is_granted(address: Address, networks: Iterable[Network]) -> bool:
     return all(_is_granted(face, networks) for face in _faces(address))
 
 
+def is_named(address: Address, networks: Iterable[Network]) -> bool:
+    """Whether *address* is in one of *networks*, public or not."""
+    return all(any(face in network for network in networks) for face in _faces(address))
+
+
 def _is_granted(address: Address, networks: Iterable[Network]) -> bool:
     granting = [network for network in networks if address in network]
     if address in _METADATA:

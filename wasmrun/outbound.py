@@ -23,7 +23,7 @@ from wasmrun.httpgrant import is_allowed, secrets_for
 from wasmrun.httprequest import MOST_HEADER_BYTES, MOST_HEADERS, Request, parse_request, parse_url
 from wasmrun.invocation import HttpCall
 from wasmrun.machine.ledger import Door, HttpError, Ledger, Outgoing
-from wasmrun.wire import Lookups, Meter, Patience, Pinned, Resolver, system_resolver
+from wasmrun.pinned import Lookups, Meter, Patience, Pinned, Resolver, system_resolver
 
 MOST_REDIRECTS = 5
 
@@ -118,9 +118,13 @@ class Outbound:
             if not is_granted(address, function.http_networks):
                 raise _not_granted(request, f"{address} is not public; grant it with http_networks=['{address}']")
         headers = _headers(request, secrets_for(function.http_secrets, method, url))
-        wire = Pinned(addresses, patience, meter, self._trust)
+        network = Pinned(addresses, function.http_networks, patience, meter, self._trust)
         try:
-            return _exchange(request, headers, wire)
+            return _exchange(request, headers, network)
+        except HttpError as error:
+            if error.kind != "HttpNotGranted":
+                raise
+            raise _not_granted(request, error.reason) from None
         except httpcore.NetworkError as error:
             reason = f"the connection to {url.authority} broke: {error}"
             raise HttpError("HttpConnect", f"the connection to {url.authority} broke", reason) from None
@@ -131,16 +135,16 @@ class Outbound:
             # Its text could show a header of ours.
             raise HttpError("HttpInvalid", "the request cannot be written as HTTP") from None
         finally:
-            wire.close()
+            network.close()
 
 
-def _exchange(request: Request, headers: list[tuple[str, str]], wire: Pinned) -> _Response:
+def _exchange(request: Request, headers: list[tuple[str, str]], network: Pinned) -> _Response:
     """Send a request and read its response, over a connection of its own."""
     url = request.url
     scheme, host = url.scheme.encode(), url.host.encode()
-    # A context for httpcore to set up as it likes; the wire uses its own, which other threads use too.
+    # A context for httpcore to set up as it likes; the network uses its own, which other threads use too.
     unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    connection = httpcore.HTTPConnection(httpcore.Origin(scheme, host, url.port), unused, network_backend=wire)
+    connection = httpcore.HTTPConnection(httpcore.Origin(scheme, host, url.port), unused, network_backend=network)
     response = connection.handle_request(
         httpcore.Request(
             request.method,

@@ -44,6 +44,7 @@ class Server:
     def __init__(self, respond: Respond, context: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
+        self.is_hasty = False  # whether bodies are left unread
         self.problems: list[BaseException] = []
         self._respond = respond
         self._context = context
@@ -73,7 +74,7 @@ class Server:
                 connection = self._context.wrap_socket(connection, server_side=True)
                 self._open.append(connection)
             with connection:
-                request = read_request(connection)
+                request = read_request(connection, with_body=not self.is_hasty)
                 if request is not None:
                     self.seen.append(request)
                     self._respond(connection, request)
@@ -97,7 +98,7 @@ class Server:
         assert self.problems == []
 
 
-def read_request(connection: socket.socket) -> Seen | None:
+def read_request(connection: socket.socket, *, with_body: bool) -> Seen | None:
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
@@ -107,7 +108,7 @@ def read_request(connection: socket.socket) -> Seen | None:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
+    while with_body and len(body) < int(headers.get("content-length", 0)):
         body += connection.recv(65536)
     method, target, _ = first.split(" ")
     return Seen(method, target, headers, body)

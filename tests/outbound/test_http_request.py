@@ -289,7 +289,7 @@ def test_client_that_is_not_installed_is_named_with_its_extra(
     """When the function is loaded, and for functions that need it only."""
     monkeypatch.setitem(sys.modules, "httpcore", None)
     monkeypatch.delitem(sys.modules, "wasmrun.outbound")
-    monkeypatch.delitem(sys.modules, "wasmrun.wire")
+    monkeypatch.delitem(sys.modules, "wasmrun.pinned")
     with wasmrun.Executor() as executor, pytest.raises(HostError, match=r"pip install 'wasmrun\[http\]'"):
         executor.load(guest(serve()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import socket
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servers import Client, Seen, Server, response
 
 import wasmrun
 from wasmrun.machine.ledger import HttpError, Outgoing
-from wasmrun.outbound import MOST_REDIRECTS, Outbound
+from wasmrun.outbound import MOST_REDIRECTS, Outbound, system_trust
+from wasmrun.pinned import system_resolver
 
 Serve = Callable[..., Server]
 
@@ -150,6 +154,24 @@ def test_name_that_leads_to_a_special_address_is_refused(client: Client, address
     assert "http_networks" in caught.value.reason
 
 
+def test_public_address_of_this_machine_is_refused_unless_it_is_named(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads past the firewall to what listens here. Loopback stands for it, taken for public."""
+    server = serve()
+    client.names = {"a.test": ["127.0.0.1"], "mapped.test": ["::ffff:127.0.0.1"]}
+    rules = [f"http://a.test:{server.port}", f"http://mapped.test:{server.port}"]
+    monkeypatch.setattr("wasmrun.outbound.is_granted", lambda address, networks: True)
+    for place in rules:
+        with pytest.raises(HttpError) as caught:
+            client(place, rules=rules, settings={"http_networks": ()})
+        assert (caught.value.kind, caught.value.message) == ("HttpNotGranted", f"GET {place} is not granted")
+        assert "this machine" in caught.value.reason
+    assert server.seen == []
+    for place in rules:
+        assert client(place, rules=rules)["status"] == 200
+
+
 def test_name_is_looked_up_once_and_its_address_used(serve: Serve, client: Client) -> None:
     """A name that leads elsewhere the second time it is asked for is not asked a second time."""
     server = serve()
@@ -174,6 +196,23 @@ def test_second_address_is_tried_where_the_first_is_dead(serve: Serve, client: C
     client.names = {"a.test": ["127.0.0.9", "127.0.0.1"]}
     rule = f"http://a.test:{server.port}"
     assert client(rule, rules=rule)["status"] == 200
+
+
+def test_silent_address_leaves_time_for_the_next(serve: Serve, client: Client) -> None:
+    """Each gets its share of what is left; one that the system refuses at once takes none."""
+    server = serve()
+    with socket.create_server(("127.0.0.9", server.port), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        client.names = {"a.test": ["255.255.255.255", "127.0.0.9", "127.0.0.1"]}
+        rule = f"http://a.test:{server.port}"
+        networks = {"http_networks": ["127.0.0.0/8", "255.255.255.255"]}
+        assert client(rule, rules=rule, seconds=1, settings=networks)["status"] == 200
+        assert 0.2 < client.ledger.calls[0].seconds < 0.9
+        for one in waiting:
+            one.close()
 
 
 def test_name_without_an_address_cannot_be_connected_to(client: Client) -> None:
@@ -326,6 +365,19 @@ def test_secret_is_in_no_error_log_or_record(
     assert "tremendously" not in said
 
 
+def test_secret_that_cannot_be_written_is_not_shown(
+    serve: Serve, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of secrets comes first; were it to fail, the parser's words would show one."""
+    monkeypatch.setattr("wasmrun.outbound.secrets_for", lambda *_: {"x-key": SECRET + "\r\nx: y"})
+    server = serve()
+    with pytest.raises(HttpError) as caught:
+        client(server.url, rules=server.url)
+    assert caught.value.kind == "HttpInvalid"
+    assert "tremendously" not in repr(caught.value)
+    assert server.seen == []
+
+
 def test_length_of_a_secret_cannot_be_measured(serve: Serve, client: Client) -> None:
     """Neither by what is left of the bytes, nor in the record."""
     server = serve()
@@ -336,6 +388,20 @@ def test_length_of_a_secret_cannot_be_measured(serve: Serve, client: Client) -> 
 
 
 # TLS
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_system_trust_verifies_names_and_certificates(monkeypatch: pytest.MonkeyPatch, *, has_own: bool) -> None:
+    """Against the system's authorities, or certifi's where it has none; and no keys are written anywhere."""
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/keys")
+    paths = ssl.get_default_verify_paths()._replace(cafile=None, capath="/etc" if has_own else None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    context = system_trust()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert not context.keylog_filename
+    if not has_own:
+        assert context.cert_store_stats()["x509_ca"] > 50
 
 
 def test_server_is_verified_by_its_name(
@@ -371,6 +437,24 @@ def test_server_that_cannot_be_verified_gets_no_request(
         client(f"https://{rule}", rules=rule, seconds=0.5, headers={"X": "never-sent"})
     assert caught.value.kind in (("HttpTls",) if case != "plain" else ("HttpTls", "HttpTimeout"))
     assert server.seen == []
+
+
+def test_large_bodies_go_both_ways(
+    serve: Serve, trust: ssl.SSLContext, certified: Callable[..., ssl.SSLContext]
+) -> None:
+    """More than the buffers of a connection hold."""
+    body = bytes(range(256)) * 40_000
+    server = serve(lambda connection, seen: connection.sendall(response(200, seen.body)), certified("127.0.0.1"))
+    got = Client(trust)(server.url, "PUT", rules=server.url, body=body, settings={"http_bytes": "32MiB"})
+    assert got["body"] == body
+
+
+def test_body_may_end_with_the_connection(
+    serve: Serve, trust: ssl.SSLContext, certified: Callable[..., ssl.SSLContext]
+) -> None:
+    """Where the server says so, in the way of TLS."""
+    server = serve(b"HTTP/1.1 200 OK\r\n\r\nall of it", certified("127.0.0.1"))
+    assert Client(trust)(server.url, rules=server.url)["body"] == b"all of it"
 
 
 def test_body_that_tls_cuts_short_is_an_error(
@@ -421,6 +505,28 @@ def test_server_that_drips_is_given_up_at_the_deadline(serve: Serve, client: Cli
     else:
         assert refused(lambda: client(server.url, rules=server.url, seconds=0.3)) == "HttpTimeout"
     assert time.monotonic() - started < 1
+
+
+def test_server_may_answer_before_it_has_read_the_body(serve: Serve, client: Client) -> None:
+    """And close: its answer counts where it arrives."""
+
+    def hurry(connection: socket.socket, _: Seen) -> None:
+        connection.sendall(response(413, b"too much"))
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            while connection.recv(65536):
+                time.sleep(0.01)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                break
+
+    server = serve(hurry)
+    monster = bytes(20_000_000)
+    server.is_hasty = True
+    try:
+        got = client(server.url, "PUT", rules=server.url, body=monster, settings={"http_bytes": "64MiB"})
+        assert got["status"] == 413
+    except HttpError as error:
+        assert error.kind in ("HttpConnect", "HttpProtocol")  # noqa: PT017  # the reset overtook the answer
 
 
 def test_server_that_does_not_read_is_given_up_at_the_deadline(client: Client) -> None:
@@ -475,6 +581,25 @@ def test_lookups_that_hang_are_bounded(client: Client) -> None:
         assert refused(lambda: client("http://a.test", rules="http://a.test", seconds=0.01)) == "HttpTimeout"
     assert threading.active_count() - before <= 32
     hanging.set()
+
+
+def test_lookup_that_gets_no_thread_is_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives its place back: as many can fail as there are places, and more."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(40):
+        call = lambda: client("http://a.test", rules="http://a.test", settings={"http_requests": 100})  # noqa: E731
+        assert refused(call) == "HttpConnect"
+
+
+def test_system_knows_its_own_name() -> None:
+    """The resolver that is used unless another one is given."""
+    assert set(system_resolver("localhost")) & {"127.0.0.1", "::1"}
+    with pytest.raises(OSError):
+        system_resolver("nothing.invalid")
 
 
 def test_guest_may_be_less_patient_than_its_deadline(serve: Serve, client: Client) -> None:
@@ -535,6 +660,29 @@ def test_response_that_is_not_http_is_an_error(serve: Serve, client: Client, cas
         client(server.url, rules=server.url, seconds=2)
     assert caught.value.kind == "HttpProtocol"
     assert caught.value.message == f"127.0.0.1:{server.port} sent what is not HTTP"
+
+
+def test_whatever_a_server_sends_is_a_response_or_an_error(serve: Serve) -> None:
+    """Bytes that begin like HTTP, and then do not."""
+    pieces = st.sampled_from([
+        b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 ", b"302", b" X\r\n", b"Content-Length: 5\r\n", b"Content-Length: -0\r\n",
+        b"Transfer-Encoding: chunked\r\n", b"Location: /\r\n", b"Location: //b\r\n", b"\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n",
+        b"hello", b"\xff\xfe", b"\0", b":", b" ", b"\n", b"Set-Cookie: \xe9\r\n",
+    ])  # fmt: skip
+    sent = b""
+    server = serve(lambda connection, _: connection.sendall(sent))
+
+    @given(st.lists(pieces | st.binary(max_size=9), max_size=12).map(b"".join))
+    @settings(max_examples=150, derandomize=True, deadline=None, database=None)
+    def check(data: bytes) -> None:
+        nonlocal sent
+        sent = data
+        try:
+            assert Client()(server.url, rules=server.url, seconds=2)["status"]
+        except HttpError as error:
+            assert error.kind in ("HttpProtocol", "HttpConnect", "HttpNotGranted", "HttpTooMany")  # noqa: PT017
+
+    check()
 
 
 def test_connection_that_breaks_is_an_error(serve: Serve, client: Client) -> None:

@@ -149,6 +149,26 @@ def test_headers_that_are_taken_are_lines(headers: dict[str, str]) -> None:
         (name + value).encode("ascii")
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    VALUES
+    | st.dictionaries(st.sampled_from(["method", "url", "headers", "body", "timeout_ms"]), VALUES | st.just("http://a"))
+)
+def test_whatever_a_guest_asks_is_a_request_or_refused(value: object) -> None:
+    """By no other exception."""
+    try:
+        request = parse_request(value)
+    except ValueError:
+        return
+    assert request.url.scheme in ("http", "https")
+
+
 def test_authority_without_a_port_has_none() -> None:
     """Rules and URLs have different defaults."""
     assert parse_authority("a.test") == ("a.test", None)

@@ -1,4 +1,4 @@
-"""The wire: sockets of outbound requests, to addresses that were checked, and never waited for in one piece.
+"""Pinned connections: to addresses that were checked, and never waited for in one piece.
 
 Every wait is cut into slices, between which the event may turn out to be over. So one deadline bounds all of a
 request, however slowly its bytes come, and a cancelled one ends at once.
@@ -6,6 +6,7 @@ request, however slowly its bytes come, and a cancelled one ends at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 
 import httpcore
 
-from wasmrun.addresses import Address, parse_address
+from wasmrun.addresses import Address, Network, is_named, parse_address
 from wasmrun.machine.ledger import HttpError
 
 SLICE = 0.02
@@ -122,10 +123,21 @@ def _unknown(name: str, reason: str = "it has none") -> HttpError:
 
 
 class Pinned(httpcore.NetworkBackend):
-    """Connects to addresses that were checked, whatever host it is asked for; verifies names with one TLS context."""
+    """Connects to addresses that were checked, whatever host it is asked for; verifies names with one TLS context.
 
-    def __init__(self, addresses: Sequence[Address], patience: Patience, meter: Meter, trust: ssl.SSLContext) -> None:
+    One of this machine's own, which may be public and lead past its firewall, has to be in *networks*.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        networks: Sequence[Network],
+        patience: Patience,
+        meter: Meter,
+        trust: ssl.SSLContext,
+    ) -> None:
         self._addresses = addresses[:_MOST_ADDRESSES]
+        self._networks = networks
         self._patience = patience
         self._meter = meter
         self._trust = trust
@@ -145,7 +157,7 @@ class Pinned(httpcore.NetworkBackend):
             # A silent address leaves time for the ones behind it.
             patience = self._patience.share(len(self._addresses) - number)
             try:
-                connected = _connect(address, port, patience)
+                connected, is_own = _connect(address, port, patience)
             except HttpError:
                 self._patience.check()
                 failures.append(f"{address}: no answer")
@@ -153,6 +165,8 @@ class Pinned(httpcore.NetworkBackend):
                 failures.append(f"{address}: {error.strerror or error}")
             else:
                 self._line = Line(connected, self._patience, self._meter, self._trust)
+                if is_own and not is_named(address, self._networks):
+                    raise HttpError("HttpNotGranted", f"{host} is not granted", f"{address} is this machine's own")
                 return self._line
         raise HttpError("HttpConnect", f"{host} cannot be connected to", f"{host}:{port}: {'; '.join(failures)}")
 
@@ -162,21 +176,22 @@ class Pinned(httpcore.NetworkBackend):
             self._line.close()
 
 
-def _connect(address: Address, port: int, patience: Patience) -> socket.socket:
+def _connect(address: Address, port: int, patience: Patience) -> tuple[socket.socket, bool]:
+    """A connection, and whether it leads to this machine itself."""
     connected = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
     try:
         connected.setblocking(False)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = connected.connect_ex((str(address), port))
-        if code:
+        if code == errno.EINPROGRESS:
             patience.wait(connected, select.POLLOUT)
             code = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
+        return connected, connected.getsockname()[0] == connected.getpeername()[0]
     except BaseException:
         connected.close()
         raise
-    return connected
 
 
 class Line(httpcore.NetworkStream):
@@ -192,8 +207,6 @@ class Line(httpcore.NetworkStream):
         """What has come, at most *max_bytes*; nothing at the end."""
         try:
             data: bytes = self._do(lambda: self._socket.recv(max_bytes), select.POLLIN)
-        except ssl.SSLZeroReturnError:
-            return b""
         except OSError as error:
             raise httpcore.ReadError(str(error)) from None
         self._meter.count(len(data))
