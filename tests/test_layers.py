@@ -44,6 +44,8 @@ LAYERS = {
         "executor",
         "pinned",
         "outbound",
+        "serving",
+        "processes",
     ),
     6: ("bench", "cli", "__main__"),
 }

@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits as CompileLimits
     from wasmrun.machine.inspection import Inspection as Inspection
     from wasmrun.machine.loader import Compiled as Compiled
+    from wasmrun.processes.executor import ProcessExecutor as ProcessExecutor
+    from wasmrun.processes.executor import ProcessStats as ProcessStats
 
 _HOMES = {
     "wasmrun.errors": (
@@ -95,6 +97,7 @@ _HOMES = {
     "wasmrun.machine.compiler": ("CompileLimits",),
     "wasmrun.machine.inspection": ("Inspection",),
     "wasmrun.machine.loader": ("Compiled",),
+    "wasmrun.processes.executor": ("ProcessExecutor", "ProcessStats"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from wasmrun.errors import HostError
 from wasmrun.function import Function
 from wasmrun.keeper import Keeper
+from wasmrun.machine.abi.base import Abi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
+from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.instance import RECORD_WORDS, Instance
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import Pool
+from wasmrun.serving import Server
 from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
-    from wasmrun.machine.ledger import Door
-    from wasmrun.outbound import Outbound
 
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
@@ -60,7 +61,7 @@ class Settings(NamedTuple):
 class Core:
     """Engines, loaded functions, pool and keeper of one executor, made at its first use."""
 
-    def __init__(self, settings: Settings, open_door: Callable[[Function], Door] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.settings = settings
         self.loader = Loader(settings.cache_dir, settings.compile_limits)
@@ -73,9 +74,7 @@ class Core:
         self._engines: dict[EngineSettings, tuple[Engine, Streams]] = {}
         self.keeper = Keeper(self.pool, lambda: [engine for engine, _ in list(self._engines.values())])
         self.shelves: dict[Function, Shelf] = {}
-        # Where there is no network, the door leads to another process.
-        self._open_door = self._open_own_door if open_door is None else open_door
-        self._outbound: Outbound | None = None
+        self.server = Server()
         # Guards everything below, and what is loaded. Held for a few assignments and to make an
         # engine, never while a module is compiled or loaded.
         self._changed = threading.Condition(threading.Lock())
@@ -95,14 +94,7 @@ class Core:
             if shelf is None:
                 # Before a guest can run: its deadline may depend on the keeper.
                 self.keeper.wake(self.keeper.DOZING)
-                engine, streams = self._engine(function)
-                module = self.loader.load(engine, function)
-                try:
-                    program = Program(function, engine, module, streams, self._open_door)
-                except BaseException:
-                    module.close()
-                    raise
-                shelf = self.shelves[function] = self.pool.add(program)
+                shelf = self.shelves[function] = self.pool.add(self._program(function))
                 if shelf.needs_keeper:
                     self.keeper.wake(self.keeper.AWAKE)
             return shelf
@@ -117,11 +109,34 @@ class Core:
             shelf.program.close()
             return True
 
+    def _program(self, function: Function) -> Program:
+        engine, streams = self._engine(function)
+        module = self._load(engine, function)
+        try:
+            return Program(function, engine, module, streams, self._serve(function), self._adaptation(function))
+        except BaseException:
+            module.close()
+            raise
+
+    # What differs in a worker process
+
+    def _load(self, engine: Engine, function: Function) -> Module:
+        """The function's code."""
+        return self.loader.load(engine, function)
+
+    def _serve(self, function: Function) -> dict[str, Exchange]:
+        """What answers the function's calls of the host."""
+        return self.server.exchanges(function)
+
+    def _adaptation(self, function: Function) -> Callable[[Abi, bool], Abi] | None:
+        """What is to take the place of the function's ABI, if anything."""
+        return None
+
     @contextlib.contextmanager
     def module(self, function: Function) -> Iterator[Module]:
         """The module of *function*, for a look at it."""
         with self._using():
-            module = self.loader.load(self._engine(function)[0], function)
+            module = self._load(self._engine(function)[0], function)
             try:
                 yield module
             finally:
@@ -173,18 +188,6 @@ class Core:
                 engine = Engine(key, slots, RECORD_WORDS)
                 found = self._engines[key] = engine, Streams(engine)
             return found
-
-    def _open_own_door(self, function: Function) -> Door:
-        """The door of *function* to the network. Raises `HostError` where the HTTP client is not installed."""
-        if self._outbound is None:
-            try:
-                from wasmrun.outbound import Outbound  # an extra, and 70 ms
-            except ModuleNotFoundError as error:
-                raise HostError(
-                    f"the `http` grant needs the package {error.name!r}; install it with: pip install 'wasmrun[http]'"
-                ) from None
-            self._outbound = Outbound()
-        return self._outbound.door(function)
 
     def _is_short_of_memory(self) -> bool:
         import psutil  # 30 ms to import, and only a long-lived process needs it

@@ -208,6 +208,7 @@ class Function(Limits, Grants):
     module: Setting[str | bytes, Module] = Setting(REQUIRED, _parse_module, "Module to run.", "MODULE")
     _: KW_ONLY
     name: Setting[str | None, str | None] = Setting(None, _parse_name, "Name of the function.", "NAME")
+    tenant: Setting[str | None, str | None] = Setting(None, _parse_text, "Tenant whose events it serves.", "TENANT")
     version: Setting[str | None, str | None] = Setting(LATEST, _parse_text, "Version of the function.", "VERSION")
     entry: Setting[str | None, str | None] = Setting(None, _parse_text, "Export to call.", "NAME")
     abi: Setting[str | None, str | None] = Setting(None, _parse_abi, "Guest ABI, where looking is not enough.", "ABI")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import logging
 import os
@@ -49,6 +48,10 @@ class RequestIds:
         self._prefix = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}-"
         self._numbers = itertools.count(int(digits[20:], 16) >> 1)  # there is room above for 2**47 events
 
+    def number(self) -> int:
+        """A number that was not given before."""
+        return next(self._numbers)
+
     def new(self) -> str:
         """An id that was not given before."""
         return "%s%012x" % (self._prefix, next(self._numbers))  # noqa: UP031  # an f-string takes twice as long
@@ -94,7 +97,7 @@ class Runner:
             core.shelf(function)  # once it is unloaded altogether
             return self.execute(watch, function, event, options, keep)
         except Stopped as stopped:
-            raise _as_raised(stopped) from None
+            raise stopped.as_raised() from None
         except WasmrunError as error:
             self._count(error)
             raise
@@ -176,7 +179,7 @@ class Runner:
     def _fail(self, sandbox: Sandbox, error: WasmrunError | Stopped, keep: bool) -> Any:
         """Count a failure and complete its record; the `Result` it is to be part of, else it is raised."""
         if isinstance(error, Stopped):
-            raise _as_raised(error) from None
+            raise error.as_raised() from None
         host_failure = sandbox.host_failure
         failed = error
         if host_failure is not None and isinstance(error, (GuestError, GuestExit, GuestTrap)):
@@ -252,7 +255,3 @@ def too_large(length: int, most: int) -> PayloadTooLarge:
         "send less, or raise `event_bytes`"
     )
 
-
-def _as_raised(stopped: Stopped) -> BaseException:
-    """What the caller of an invocation sees that was ended on somebody's behalf."""
-    return KeyboardInterrupt() if stopped.reason == "interrupted" else concurrent.futures.CancelledError()

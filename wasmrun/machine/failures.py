@@ -6,6 +6,7 @@ message, which carries names that the guest chose.
 
 from __future__ import annotations
 
+import concurrent.futures
 import ctypes
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ class Stopped(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+    def as_raised(self) -> BaseException:
+        """What the caller of the invocation sees."""
+        return KeyboardInterrupt() if self.reason == "interrupted" else concurrent.futures.CancelledError()
 
 
 def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseException:

@@ -40,7 +40,3 @@ def through(door: Door) -> Exchange:
 
     return exchange
 
-
-def closed(_instance: Instance, _request: bytes) -> bytes:
-    """Stands where a program has no door, so that a module can be looked at without one."""
-    return refusal("this program was made without an HTTP client")

@@ -35,6 +35,14 @@ class Compiled(NamedTuple):
     artifact_bytes: int
 
 
+class Prepared(NamedTuple):
+    """An artifact that another process may load: from the cache by its key, or, where that has none, from its bytes."""
+
+    key: str
+    facts: Facts
+    artifact: bytes
+
+
 class Loader:
     """Loads modules for one executor. Without a usable directory it compiles anew each time, and says so once."""
 
@@ -81,6 +89,18 @@ class Loader:
         if not self.cache.store(key, function.label, len(source), facts, artifact):
             raise HostError(f"the artifact cannot be stored in {self.cache.directory}; is the disk full?")
         return Compiled(key, False, len(artifact))
+
+    def prepare(self, function: Function, settings: EngineSettings) -> Prepared:
+        """The artifact of *function*, for another process to load. Raises `InvalidFunction` or `HostError`."""
+        source, is_text = read_source(function)
+        key = self.key(source, settings)
+        found = self._find(function, key)
+        if found is not None:
+            os.close(found[0])
+            return Prepared(key, found[1], b"")
+        facts, artifact = self._compile(function, settings, key, source, is_text=is_text)
+        is_stored = self.cache is not None and self.cache.store(key, function.label, len(source), facts, artifact)
+        return Prepared(key, facts, b"" if is_stored else artifact)
 
     def has(self, function: Function, settings: EngineSettings) -> bool:
         """Whether the artifact of *function* is in the cache. Raises `InvalidFunction` where it cannot be read."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
-from wasmrun.machine import capi, hostcalls, httpcalls, wasi
-from wasmrun.machine.abi.base import HANDLER, Abi
+from wasmrun.machine import capi, hostcalls, wasi
+from wasmrun.machine.abi.base import HANDLER, Abi, Codec, Shape
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Linker
-from wasmrun.machine.ledger import Door
+from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Exchange, Linker
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
 HTTP_REQUEST = ("wasmrun", "http_request")
-"""The import that leads to a program's door, which comes from a layer above."""
+"""The import by which guests reach the network, where they may."""
 
 
 class Detected(NamedTuple):
@@ -52,6 +52,21 @@ def detect(function: Function, module: Module) -> Detected:
     return Detected("plain", "it exports neither wasmrun_alloc nor _start")
 
 
+def make_codec(shape: Shape, function: Function) -> Codec:
+    """What encodes events for *function* and decodes its answers, where its module is elsewhere."""
+    if shape.abi == "native":
+        from wasmrun.machine.abi.native import NativeCodec
+
+        return NativeCodec(function, shape.entry)
+    if shape.abi == "command":
+        from wasmrun.machine.abi.command import CommandCodec
+
+        return CommandCodec(shape.entry, is_raw=shape.is_raw)
+    from wasmrun.machine.abi.plain import PlainCodec
+
+    return PlainCodec(shape.entry, shape.params, shape.results)
+
+
 def make_abi(name: str, function: Function, module: Module) -> Abi:
     """The guest ABI *name* for *function*. Raises `InvalidFunction` where *module* cannot serve it."""
     # Imported when wanted: most processes speak one of them.
@@ -69,7 +84,11 @@ def make_abi(name: str, function: Function, module: Module) -> Abi:
 
 
 class Program:
-    """What sandboxes of one function are made from. Close it when none is left."""
+    """What sandboxes of one function are made from. Close it when none is left.
+
+    *exchanges* answer what the guest asks the host, by name. *adapt* may put another ABI in the place of the
+    one that was chosen; it is told whether preparing a sandbox runs code of the guest.
+    """
 
     def __init__(
         self,
@@ -77,7 +96,8 @@ class Program:
         engine: Engine,
         module: Module,
         streams: wasi.Streams,
-        open_door: Callable[[Function], Door] | None = None,
+        exchanges: Mapping[str, Exchange] | None = None,
+        adapt: Callable[[Abi, bool], Abi] | None = None,
     ) -> None:
         self.function = function
         self.engine = engine
@@ -85,10 +105,11 @@ class Program:
         self.streams = streams
         self.detected = detect(function, module)
         offered = check(function, module)
+        for name, exchange in (exchanges or {}).items():
+            offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, exchange))
         self.has_http = any((item.module, item.name) == HTTP_REQUEST for item in module.imports)
-        if self.has_http and open_door is not None:
-            offered[HTTP_REQUEST] = (MESSAGE, _http_request(httpcalls.through(open_door(function))))
         self.abi: Abi = make_abi(self.detected.abi, function, module)
+        self.is_raw = self.abi.is_raw
         self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
         self.has_start = module.facts.has_start
         self.log_bytes = function.log_bytes
@@ -109,6 +130,8 @@ class Program:
         try:
             self._link(offered)
             self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
+            if adapt is not None:
+                self.abi = adapt(self.abi, self.runs_at_start)
         except BaseException:
             self.close()
             raise
@@ -171,15 +194,15 @@ def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, host
         (wasi.MODULE, "poll_oneoff"): (wasi.POLL, wasi.poll_oneoff),
         (wasi.MODULE, "proc_exit"): (wasi.EXIT, wasi.proc_exit),
     }
-    for name, host_function in function.imports:
-        offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, hostcalls.local(name, host_function)))
-    if function.http:
-        offered[HTTP_REQUEST] = (MESSAGE, _http_request(httpcalls.closed))
+    names = [name for name, _ in function.imports] + ([HTTP_REQUEST[1]] if function.http else [])
+    for name in names:
+        offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, _nobody))
     return offered
 
 
-def _http_request(exchange: hostcalls.Exchange) -> hostcalls.Body:
-    return hostcalls.message(HTTP_REQUEST[1], exchange)
+def _nobody(_instance: Instance, _request: bytes) -> bytes:
+    """Stands where a program is made without its host functions, to be looked at."""
+    return hostcalls.refusal("nobody answers this here")
 
 
 def _check_imports(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from wasmrun.machine.instance import Instance
@@ -41,7 +41,11 @@ class Shape(NamedTuple):
 class Codec(Protocol):
     """Events into bytes and answers out of them, for one function. Needs no engine and no module."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """The ABI's name."""
+        ...
+
     entry: str
     """The export that takes the event."""
     is_raw: bool

@@ -1,0 +1,1 @@
+"""Worker processes: a second wall around guests, and the supervisor that watches and replaces them."""

@@ -1,0 +1,147 @@
+"""Frames: one message and one payload, over a Unix socket between an executor and its worker.
+
+A frame is two lengths of 4 bytes, big-endian, then a MessagePack array of that length, then bytes that are
+passed on as they stand. Both ends bound what they accept, because both may be lied to: a worker runs
+hostile code.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import Any
+
+import msgpack
+
+from wasmrun.machine import messages
+
+_LENGTHS = struct.Struct("!II")
+_HEAD = _LENGTHS.size
+_BUFFER = 64 * 1024
+_SOCKET_BUFFER = 1 << 20
+_JOINED = 16 * 1024
+"""A payload up to this size is sent in one piece with its message; a longer one is not copied for that."""
+
+MOST_MESSAGE = 1 << 20
+"""Bytes of a message: more than a report, a full log and an error need together."""
+
+
+class BrokenFrame(Exception):
+    """What arrived is no frame, or one that is too large; nothing that follows it can be read."""
+
+
+class Closed(Exception):
+    """The other end is gone."""
+
+
+class Channel:
+    """One end of a stream of frames. One thread at a time sends, and one receives.
+
+    *most_payload* bounds what is received. `receive` may be called again after a `TimeoutError`: what had
+    arrived until then is kept. With *turn_seconds*, that comes after so long at the latest: what it costs to
+    bound a wait is then paid once, and not at every frame.
+    """
+
+    def __init__(self, sock: socket.socket, most_payload: int, turn_seconds: float | None = None) -> None:
+        self.socket = sock
+        self.most_payload = most_payload
+        sock.setblocking(True)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        if turn_seconds is not None:
+            turn = struct.pack("@ll", 0, int(turn_seconds * 1e6))
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                sock.setsockopt(socket.SOL_SOCKET, option, turn)
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._end = 0
+        # A frame that is larger than the buffer, and how much of it is there.
+        self._large: bytearray | None = None
+        self._lengths = (0, 0)
+
+    def send(self, message: list[Any], payload: bytes = b"", until: float | None = None) -> None:
+        """Send one frame. Raises `Closed`, and `TimeoutError` where it is not taken until *until* (monotonic)."""
+        packed = msgpack.packb(message)
+        head = _LENGTHS.pack(len(packed), len(payload)) + packed
+        left = [memoryview(head + payload)] if len(payload) <= _JOINED else [memoryview(head), memoryview(payload)]
+        while left:
+            try:
+                sent = self.socket.sendmsg(left)
+            except BlockingIOError:
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError from None
+                continue
+            except OSError as error:
+                raise Closed(str(error)) from None
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if left:
+                left[0] = left[0][sent:]
+
+    def receive(self) -> tuple[list[Any], bytes]:
+        """The next frame: its message and its payload.
+
+        Raises `Closed`, `BrokenFrame`, and `TimeoutError` where it is not complete when the channel's turn is over.
+        """
+        if self._large is None and not self._fill():
+            size, payload = self._lengths
+            at, end = _HEAD + size, _HEAD + size + payload
+            message, data = bytes(self._view[_HEAD:at]), bytes(self._view[at:end])
+            # What follows is the beginning of the next frame; hardly ever there is any.
+            rest = self._end - end
+            if rest:
+                self._view[:rest] = bytes(self._view[end : self._end])
+            self._end = rest
+            return _parse(message), data
+        large = self._large or bytearray()
+        size, payload = self._lengths
+        view = memoryview(large)
+        while self._end < len(large):
+            self._end += self._receive_into(view[self._end :])
+        self._large, self._end = None, 0
+        return _parse(bytes(view[:size])), bytes(view[size:])
+
+    def _fill(self) -> bool:
+        """Read until a whole frame is in the buffer; True where it is too large for that, and goes its own way."""
+        while True:
+            if self._end >= _HEAD:
+                size, payload = self._lengths = _LENGTHS.unpack_from(self._buffer)
+                if size > MOST_MESSAGE or payload > self.most_payload:
+                    raise BrokenFrame(
+                        f"a frame of {size} + {payload} bytes; {MOST_MESSAGE} + {self.most_payload} are allowed"
+                    )
+                total = _HEAD + size + payload
+                if self._end >= total:
+                    return False
+                if total > _BUFFER:
+                    self._large = bytearray(size + payload)
+                    self._end -= _HEAD
+                    self._large[: self._end] = self._view[_HEAD : _HEAD + self._end]
+                    return True
+            self._end += self._receive_into(self._view[self._end :])
+
+    def _receive_into(self, view: memoryview) -> int:
+        try:
+            count = self.socket.recv_into(view)
+        except BlockingIOError:
+            raise TimeoutError from None
+        except OSError as error:
+            raise Closed(str(error)) from None
+        if not count:
+            raise Closed("the other end closed the connection")
+        return count
+
+    def close(self) -> None:
+        """Close this end. Harmless when repeated."""
+        self.socket.close()
+
+
+def _parse(data: bytes) -> list[Any]:
+    try:
+        message = messages.decode(data)
+    except ValueError as error:
+        raise BrokenFrame(f"a message that cannot be read: {error}") from None
+    if type(message) is not list or not message or type(message[0]) is not str:
+        raise BrokenFrame("a message that is no list with a word in front")
+    return message

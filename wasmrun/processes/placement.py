@@ -1,0 +1,89 @@
+"""Placement: which worker gets the next event, as a function from state to decision.
+
+Tenants never share a worker, and a worker serves one set of directory grants. When all seats are taken, one
+that idles is replaced; a tenant with more than its fair share of them gives way to one that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from wasmrun.function import Directory
+
+HOLD_SECONDS = 1.0
+"""For how long a tenant keeps a worker that idles, when another one that has workers wants more."""
+
+
+class Place(NamedTuple):
+    """Whom a worker serves: one tenant (None: who named none), with one set of directory grants."""
+
+    tenant: str | None
+    dirs: tuple[Directory, ...] = ()
+
+
+class Seat(NamedTuple):
+    """What placement needs to know of one worker. ``place`` is None while it has served nobody."""
+
+    number: int
+    place: Place | None
+    is_ready: bool
+    free_lanes: int
+    in_flight: int
+    idle_seconds: float
+
+
+class Decision(NamedTuple):
+    """What to do for an event: "use" or "replace" worker *number*, "start" a new one, or "wait"."""
+
+    action: str
+    number: int = -1
+
+
+WAIT = Decision("wait")
+
+
+def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int, coming: int = 0) -> Decision:
+    """Where an event of *place* goes. Pure.
+
+    *tenants* have events now, this one included; *coming* events wait for workers that are starting already.
+    """
+    seats = tuple(seats)
+    own = [seat for seat in seats if seat.place == place and seat.is_ready and seat.free_lanes]
+    if own:
+        # The busiest has the warmest caches, the idlest the least to share a processor's time with.
+        return Decision("use", min(own, key=lambda seat: (seat.in_flight, seat.number)).number)
+    held = sum(seat.place is not None and seat.place.tenant == place.tenant for seat in seats)
+    share = max(1, processes // max(1, tenants))
+    may_have_more = held < share or tenants == 1
+    blank = [seat for seat in seats if seat.place is None]
+    if may_have_more:
+        ready = [seat for seat in blank if seat.is_ready]
+        if ready and not place.dirs:
+            return Decision("use", ready[0].number)
+        starting = sum(not seat.is_ready and seat.place in (None, place) for seat in seats)
+        if starting > coming:
+            return WAIT
+        if len(seats) < processes:
+            return Decision("start")
+        if ready:
+            return Decision("replace", ready[0].number)
+    victims = [
+        seat
+        for seat in seats
+        if seat.place not in (None, place)
+        and seat.is_ready
+        and not seat.in_flight
+        and _gives_way(seat, seats, place, held=held, share=share)
+    ]
+    if victims:
+        return Decision("replace", max(victims, key=lambda seat: seat.idle_seconds).number)
+    return WAIT
+
+
+def _gives_way(seat: Seat, seats: tuple[Seat, ...], place: Place, *, held: int, share: int) -> bool:
+    owner = seat.place.tenant if seat.place is not None else None
+    if owner == place.tenant:
+        return True  # another set of directories of its own
+    others = sum(other.place is not None and other.place.tenant == owner for other in seats)
+    return not held or (held < share < others) or (held < share and seat.idle_seconds >= HOLD_SECONDS)
