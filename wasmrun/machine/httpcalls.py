@@ -39,4 +39,3 @@ def through(door: Door) -> Exchange:
         return answer
 
     return exchange
-
