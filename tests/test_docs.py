@@ -30,6 +30,7 @@ import click
 import pytest
 
 import wasmrun
+from wasmrun.base_executor import BaseExecutor
 from wasmrun import cli, errors, limits
 from wasmrun.cli.commands import commands
 from wasmrun.errors import OUTCOMES, WasmrunError
@@ -245,7 +246,12 @@ def test_reference_has_every_argument_of_an_executor() -> None:
 
 def test_reference_has_every_method_of_an_executor() -> None:
     """With its parameters, but for what every call takes."""
-    methods = [name for name, item in vars(wasmrun.Executor).items() if callable(item) and not name.startswith("_")]
+    methods = [
+        name
+        for cls in (BaseExecutor, wasmrun.Executor)
+        for name, item in vars(cls).items()
+        if callable(item) and not name.startswith("_")
+    ]
     found = first_cells("Methods")
     assert [cell.partition("(")[0] for cell in found] == [*methods[:4], "map", *methods[4:]]
     for cell in found:

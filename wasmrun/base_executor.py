@@ -136,7 +136,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         self._refuse()
         await asyncio.to_thread(self.shutdown)
 
-    def run_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
+    def _run_watched(self, watch: Watch, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
         """Run *function* on the calling thread, which has no other invocation, so that *watch* can end it."""
         state = self._state
         state.watch = watch
@@ -209,7 +209,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
             return
         value = error = None
         try:
-            value = self.run_watched(future.watch, function, event, options, False)
+            value = self._run_watched(future.watch, function, event, options, False)
         except BaseException as raised:
             error = raised
         future.settle(value, error)

@@ -16,7 +16,6 @@ from wasmrun.calls import CallOptions, check_function
 from wasmrun.core import Core, Settings
 from wasmrun.function import Function
 from wasmrun.invocation import Report
-from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS
@@ -89,14 +88,9 @@ class Executor(BaseExecutor):
 
     def load(self, function: Function) -> Loaded:
         """Load *function* now rather than at its first event: how it is called. Raises `InvalidFunction`."""
-        return Loaded(*self.shape(function)[:4])
-
-    def shape(self, function: Function) -> Shape:
-        """As `load`, with what it takes to encode events elsewhere."""
         check_function(function)
         program = self._open().core.shelf(function).program
-        abi = program.abi
-        return Shape(*program.detected, abi.entry, program.is_raw, abi.params, abi.results, program.runs_at_start)
+        return Loaded(*program.detected, program.abi.entry, program.abi.is_raw)
 
     def compile(self, function: Function) -> Compiled:
         """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""

@@ -1,4 +1,4 @@
-"""Messages: MessagePack that a guest wrote, which may hold what JSON can, bytes, and nothing else."""
+"""Messages: MessagePack, of which what others wrote may hold what JSON can, bytes, and nothing else."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ def _no_collector() -> Iterator[None]:
         # Where another thread had switched it off for its own message, that one switches it on again.
         if was_on:
             gc.enable()
+
+
+encode = msgpack.packb
+"""A value as a message. Raises as msgpack does where it cannot be one."""
 
 
 def decode(message: bytes) -> Any:

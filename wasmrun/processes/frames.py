@@ -12,8 +12,6 @@ import struct
 import time
 from typing import Any
 
-import msgpack
-
 from wasmrun.machine import messages
 
 _LENGTHS = struct.Struct("!II")
@@ -62,7 +60,7 @@ class Channel:
 
     def send(self, message: list[Any], payload: bytes = b"", until: float | None = None) -> None:
         """Send one frame. Raises `Closed`, and `TimeoutError` where it is not taken until *until* (monotonic)."""
-        packed = msgpack.packb(message)
+        packed = messages.encode(message)
         head = _LENGTHS.pack(len(packed), len(payload)) + packed
         left = [memoryview(head + payload)] if len(payload) <= _JOINED else [memoryview(head), memoryview(payload)]
         while left:

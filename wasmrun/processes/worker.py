@@ -23,7 +23,7 @@ from wasmrun.executor import Executor
 from wasmrun.function import Function
 from wasmrun.hardening.order import harden
 from wasmrun.hardening.wall import Wall, Walls
-from wasmrun.machine.abi.base import Abi
+from wasmrun.machine.abi.base import Abi, Shape
 from wasmrun.machine.abi.relayed import Relayed
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
 from wasmrun.machine.engine import Engine
@@ -110,6 +110,16 @@ class _Executor(Executor):
     def _new_core(self) -> Core:
         return _Core(self._settings, self._code, self._worker)
 
+    def shape(self, function: Function) -> Shape:
+        """Load *function*: how it is called."""
+        program = self._open().core.shelf(function).program
+        abi = program.abi
+        return Shape(*program.detected, abi.entry, program.is_raw, abi.params, abi.results, program.runs_at_start)
+
+    def serve(self, watch: Watch, function: Function, payload: bytes, options: CallOptions, keep: bool) -> Any:
+        """Run one event on the calling thread, so that *watch* can end it."""
+        return self._run_watched(watch, function, payload, options, keep)
+
     def top_up(self, function: Function) -> None:
         """Make up for the sandbox that an event of *function* took, while the executor is busy with the answer."""
         core = self._open().core
@@ -161,7 +171,9 @@ class Worker:
         """Harden this process, prove that a guest in it can be ended, then serve. Ends the process."""
         try:
             walls = self._harden()
-            logging.basicConfig(handlers=[_Forwarded(self)], level=self._job["log_level"])
+            log = logging.getLogger("wasmrun")
+            log.addHandler(_Forwarded(self))
+            log.setLevel(self._job["log_level"])
             took = self._try_out()
         except WasmrunError as error:
             self.say(["unfit", wire.pack_error(error)])
@@ -284,9 +296,9 @@ class Worker:
         options = CallOptions(timeout, tenant, request_id)
         self._lane.is_awaited, self._lane.is_kept = True, keep
         if not keep:
-            self._executor.run_watched(watch, self._functions[number], payload, options, False)
+            self._executor.serve(watch, self._functions[number], payload, options, False)
             return ()
-        found = self._executor.run_watched(watch, self._functions[number], payload, options, True)
+        found = self._executor.serve(watch, self._functions[number], payload, options, True)
         if isinstance(found.error, FunctionError):
             error = wire.pack_error(found.error)
             return (["failed", error, wire.pack_report(found.report), wire.pack_logs(found.logs)],)
