@@ -7,6 +7,7 @@ hostile code.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -18,6 +19,14 @@ _LENGTHS = struct.Struct("!II")
 _HEAD = _LENGTHS.size
 _BUFFER = 64 * 1024
 _SOCKET_BUFFER = 1 << 20
+_BRISK_SECONDS = 100e-6
+"""A frame that came sooner than this after it was waited for lets the next one be waited for without sleeping.
+
+Putting a thread to sleep and waking it takes 20 to 40 µs on an idle processor, as much as all the rest of a small event.
+So where frames follow one another closely, whoever waits stays awake for about as long as that; where they do not, nobody
+does, and no processor time is spent.
+"""
+
 _JOINED = 16 * 1024
 """A payload up to this size is sent in one piece with its message; a longer one is not copied for that."""
 
@@ -57,6 +66,9 @@ class Channel:
         # A frame that is larger than the buffer, and how much of it is there.
         self._large: bytearray | None = None
         self._lengths = (0, 0)
+        self._is_brisk = False
+        # With one processor, whoever stays awake only keeps the other end from working.
+        self._may_stay_awake = len(os.sched_getaffinity(0)) > 1
 
     def send(self, message: list[Any], payload: bytes = b"", until: float | None = None) -> None:
         """Send one frame. Raises `Closed`, and `TimeoutError` where it is not taken until *until* (monotonic)."""
@@ -120,15 +132,32 @@ class Channel:
             self._end += self._receive_into(self._view[self._end :])
 
     def _receive_into(self, view: memoryview) -> int:
+        started = time.perf_counter()
+        count = -1
         try:
-            count = self.socket.recv_into(view)
+            if self._is_brisk:
+                count = self._receive_awake(view, started + _BRISK_SECONDS)
+            if count < 0:
+                count = self.socket.recv_into(view)
+            self._is_brisk = self._may_stay_awake and time.perf_counter() - started < _BRISK_SECONDS
         except BlockingIOError:
+            self._is_brisk = False
             raise TimeoutError from None
         except OSError as error:
             raise Closed(str(error)) from None
         if not count:
             raise Closed("the other end closed the connection")
         return count
+
+    def _receive_awake(self, view: memoryview, until: float) -> int:
+        """Ask again and again until *until*; -1 where nothing came."""
+        receive = self.socket.recv_into
+        while True:
+            try:
+                return receive(view, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if time.perf_counter() >= until:
+                    return -1
 
     def close(self) -> None:
         """Close this end. Harmless when repeated."""
