@@ -9,7 +9,7 @@ from .effort import Effort
 from .figures import Figure
 from .report import Lines, Table
 
-NAMES = ("floor", "starts", "process", "memory", "functions", "million")
+NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "million")
 
 
 class Question(Protocol):

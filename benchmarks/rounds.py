@@ -20,6 +20,10 @@ class Rounds:
         self._unit = unit
         self._costs = costs
 
+    def samples(self, name: str) -> list[float]:
+        """The costs of a contestant, round by round."""
+        return self._costs[name]
+
     def cost(self, name: str, target: str = "") -> Figure:
         """What a contestant's rounds cost."""
         return figure(name, self._unit, self._costs[name], target)

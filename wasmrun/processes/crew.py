@@ -208,9 +208,7 @@ class Crew:
                 reason = f"the tenant has reached its concurrency of {self.settings.tenant_concurrency}"
             else:
                 reason = f"all {self.settings.processes} workers are in use (processes)"
-        return Throttled(
-            f"no worker for {function.label} within {self.settings.wait:g} s: {reason}; try again later"
-        )
+        return Throttled(f"no worker for {function.label} within {self.settings.wait:g} s: {reason}; try again later")
 
     def _is_tenant_full(self, tenant: str | None) -> bool:
         most = self.settings.tenant_concurrency

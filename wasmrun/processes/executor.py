@@ -455,9 +455,7 @@ class ProcessExecutor(BaseExecutor):
 
     def _ship(self, lane: Lane, entry: _Entry) -> Shape:
         prepared = entry.prepared
-        return self._talk(lane, entry, "").load(
-            entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact
-        )
+        return self._talk(lane, entry, "").load(entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact)
 
     def _with_lane(self, crew: Crew, entry: _Entry, work: Callable[[Lane], Any]) -> Any:
         lane = crew.take(entry, entry.place, None)
@@ -522,7 +520,10 @@ class ProcessExecutor(BaseExecutor):
         if self._hardening is not None:
             dirs = place.dirs if place is not None else ()
             walls = {
-                "readable": [*([directory] if directory is not None else []), *(d.host for d in dirs if not d.writable)],
+                "readable": [
+                    *([directory] if directory is not None else []),
+                    *(d.host for d in dirs if not d.writable),
+                ],
                 "writable": [d.host for d in dirs if d.writable],
                 "required": sorted(self._hardening),
             }
@@ -544,7 +545,13 @@ class ProcessExecutor(BaseExecutor):
 
 
 def _encode(
-    codec: Codec, function: Function, event: Any, request_id: str, timeout: float, tenant: str | None, options: CallOptions
+    codec: Codec,
+    function: Function,
+    event: Any,
+    request_id: str,
+    timeout: float,
+    tenant: str | None,
+    options: CallOptions,
 ) -> bytes:
     given = None
     if codec.needs_context:

@@ -7,6 +7,7 @@ hostile code.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import struct
@@ -32,6 +33,13 @@ _JOINED = 16 * 1024
 
 MOST_MESSAGE = 1 << 20
 """Bytes of a message: more than a report, a full log and an error need together."""
+
+_blank = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ctypes.cast(ctypes.pythonapi.PyBytes_FromStringAndSize, ctypes.c_void_p).value or 0
+)
+"""Bytes that hold whatever was in their memory before; for a null pointer and a length."""
+_BYTES_AT = bytes.__basicsize__ - 1
+"""Where the contents of a bytes object begin: its last field, which counts the final NUL."""
 
 
 class BrokenFrame(Exception):
@@ -63,9 +71,12 @@ class Channel:
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._end = 0
-        # A frame that is larger than the buffer, and how much of it is there.
-        self._large: bytearray | None = None
         self._lengths = (0, 0)
+        # Of a frame that is larger than the buffer: its message, its payload, and how much of that is there.
+        self._message = b""
+        self._large: bytes | None = None
+        self._rest = memoryview(b"")
+        self._at = 0
         self._is_brisk = False
         # With one processor, whoever stays awake only keeps the other end from working.
         self._may_stay_awake = len(os.sched_getaffinity(0)) > 1
@@ -104,13 +115,11 @@ class Channel:
                 self._view[:rest] = bytes(self._view[end : self._end])
             self._end = rest
             return _parse(message), data
-        large = self._large or bytearray()
-        size, payload = self._lengths
-        view = memoryview(large)
-        while self._end < len(large):
-            self._end += self._receive_into(view[self._end :])
-        self._large, self._end = None, 0
-        return _parse(bytes(view[:size])), bytes(view[size:])
+        while self._at < self._lengths[1]:
+            self._at += self._receive_into(self._rest[self._at :])
+        message, data = self._message, self._large or b""
+        self._large, self._rest, self._end = None, memoryview(b""), 0
+        return _parse(message), data
 
     def _fill(self) -> bool:
         """Read until a whole frame is in the buffer; True where it is too large for that, and goes its own way."""
@@ -124,12 +133,28 @@ class Channel:
                 total = _HEAD + size + payload
                 if self._end >= total:
                     return False
-                if total > _BUFFER:
-                    self._large = bytearray(size + payload)
-                    self._end -= _HEAD
-                    self._large[: self._end] = self._view[_HEAD : _HEAD + self._end]
+                if _HEAD + size > len(self._buffer):
+                    self._grow(_HEAD + size + _BUFFER)
+                if total > len(self._buffer) and self._end >= _HEAD + size:
+                    self._begin_large(size, payload)
                     return True
             self._end += self._receive_into(self._view[self._end :])
+
+    def _grow(self, size: int) -> None:
+        """Make room for a long message. For good: where one came, another will."""
+        buffer = bytearray(size)
+        buffer[: self._end] = self._view[: self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+
+    def _begin_large(self, size: int, payload: int) -> None:
+        """Go on with a payload that is received where it stays, and not copied once more."""
+        at = _HEAD + size
+        self._message = bytes(self._view[_HEAD:at])
+        self._large = _blank(None, payload)
+        # Bytes may be written to until somebody has seen them, which is what C code does with them, too.
+        self._rest = memoryview((ctypes.c_char * payload).from_address(id(self._large) + _BYTES_AT)).cast("B")
+        self._at = self._end - at
+        self._rest[: self._at] = self._view[at : self._end]
 
     def _receive_into(self, view: memoryview) -> int:
         started = time.perf_counter()

@@ -36,8 +36,6 @@ class Lane:
         self.turn = 0
 
 
-
-
 class WorkerProcess:
     """A worker from its start to its end. What it is used for, the crew decides, under its lock.
 
@@ -67,7 +65,9 @@ class WorkerProcess:
                 mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 ends.append(mine)
                 theirs.append(other)
-            with contextlib.suppress(OSError):  # a full disk: what it says at its end is not seen, it works all the same
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk: what it says at its end is not seen, it works all the same
                 self._log = tempfile.TemporaryFile()  # noqa: SIM115  # kept as long as the process
             control, service, *rest = (other.fileno() for other in theirs)
             walls = job["walls"]
@@ -179,7 +179,9 @@ def _paths() -> list[str]:
         module = sys.modules.get(name)
         place = getattr(module, "__file__", None) or _find(name)
         if place:
-            directory = os.path.dirname(os.path.dirname(place)) if place.endswith("__init__.py") else os.path.dirname(place)
+            directory = (
+                os.path.dirname(os.path.dirname(place)) if place.endswith("__init__.py") else os.path.dirname(place)
+            )
             if directory not in found:
                 found.append(directory)
     return found
@@ -190,4 +192,3 @@ def _find(name: str) -> str | None:
 
     spec = PathFinder.find_spec(name)
     return None if spec is None else spec.origin
-

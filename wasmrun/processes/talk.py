@@ -129,7 +129,9 @@ class Talk:
             self._kill_at += self._function.init_timeout
         lane = self._lane
         try:
-            self._channel.send(["run", number, self._request_id, timeout, tenant, lane.turn, keep], payload, self._kill_at)
+            self._channel.send(
+                ["run", number, self._request_id, timeout, tenant, lane.turn, keep], payload, self._kill_at
+            )
             payload = b""
             has_begun = not shape.runs_at_start
             while True:
@@ -253,8 +255,4 @@ class Talk:
             raise Stopped(self.stop) from None
         how = f"was killed because {worker.killed_for}" if worker.killed_for else worker.epitaph()
         worker.kill("its connection broke")
-        return WorkerDied(
-            f"the worker process that ran {self._function.label} {how}; the event may have run in part"
-        )
-
-
+        return WorkerDied(f"the worker process that ran {self._function.label} {how}; the event may have run in part")

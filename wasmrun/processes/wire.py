@@ -183,4 +183,3 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < _MOST_NUMBER:
         raise BrokenFrame("a number that is none, or too large")
     return value
-
