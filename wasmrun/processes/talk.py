@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
-from wasmrun.errors import HostError, TimedOut, WasmrunError
+from wasmrun.errors import HostError, TimedOut, WasmrunError, printable
 from wasmrun.function import Function
 from wasmrun.invocation import Log, Report
 from wasmrun.machine.abi.base import Shape
@@ -24,7 +26,12 @@ GRACE_SECONDS = 0.15
 _STOP_SECONDS = 0.1
 """What a worker may take to stop a guest that was cancelled before it is killed."""
 
-_LOAD_SECONDS = 30.0
+_LOAD_SECONDS = 10.0
+"""What a worker may take for anything that is no event: it compiles nothing, so it takes milliseconds."""
+
+_SHOWN = 40
+
+_T = TypeVar("_T")
 
 
 class WorkerDied(HostError):
@@ -93,10 +100,17 @@ class Talk:
         """Have the worker load the function, as *number*; how it is called. Raises what the worker cannot do."""
         self._kill_at = time.monotonic() + _LOAD_SECONDS
         packed = wire.pack_function(self._function)
-        return wire.unpack_shape(self.ask("loaded", ["load", number, key, facts, packed], artifact)[0])
+        return self.ask("loaded", ["load", number, key, facts, packed], wire.unpack_shape, artifact)
 
-    def ask(self, expected: str, message: list[Any], payload: bytes = b"", seconds: float = _LOAD_SECONDS) -> list[Any]:
-        """Have the worker do something that is no event: what it answers after the word *expected*."""
+    def ask(
+        self,
+        expected: str,
+        message: list[Any],
+        unpack: Callable[[object], _T],
+        payload: bytes = b"",
+        seconds: float = _LOAD_SECONDS,
+    ) -> _T:
+        """Have the worker do something that is no event: what *unpack* makes of what follows the word *expected*."""
         self._kill_at = time.monotonic() + seconds
         try:
             self._channel.send(message, payload, until=self._kill_at)
@@ -106,10 +120,10 @@ class Talk:
                     self._host(said, request)
                 elif said[0] == "failed":
                     raise self._failure(said)[0]
-                elif said[0] == expected:
-                    return said[1:]
+                elif said[0] == expected and len(said) == 2:
+                    return unpack(said[1])
                 else:
-                    raise BrokenFrame(f"{said[0]!r} where {expected!r} belongs")
+                    raise BrokenFrame(f"{printable(said[0], _SHOWN)!r} where {expected!r} belongs")
         except TimeoutError:
             self._lane.worker.kill(f"it took more than {seconds:g} s to answer")
             raise self._died() from None
@@ -151,7 +165,7 @@ class Talk:
                 elif what == "stopped" and self.stop is not None:
                     raise Stopped(self.stop)
                 else:
-                    raise BrokenFrame(f"{what!r} at the wrong time")
+                    raise BrokenFrame(f"{printable(what, _SHOWN)!r} at the wrong time")
         except TimeoutError:
             lane.worker.kill("its guest was past its deadline")
             if self.stop is not None:
@@ -163,6 +177,12 @@ class Talk:
             return Reply(None, error, self.own_report(shape, time.monotonic() - started, 0), ())
         except (Closed, BrokenFrame) as error:
             raise self._broken(error) from None
+        except Stopped:
+            raise
+        except BaseException:
+            # A worker that still has an event must not get the next one.
+            lane.worker.kill("its event was abandoned")
+            raise
         finally:
             if self.ledger is not None:
                 self.ledger.is_open = False
@@ -191,14 +211,14 @@ class Talk:
             self._kill_at = min(self._kill_at, now + _STOP_SECONDS)
         lane = self._lane
         # One that does not listen any more is killed soon.
-        with lane.worker.talking:
-            try:
-                lane.worker.control.send(["stop", lane.number, lane.turn], until=now + 0.01)
-            except (Closed, TimeoutError):
-                pass
+        with lane.worker.talking, contextlib.suppress(Closed, TimeoutError):
+            lane.worker.control.send(["stop", lane.number, lane.turn], until=now + 0.01)
 
     def _host(self, said: list[Any], request: bytes) -> None:
         """Answer a call of the host, on another thread, within what is left of the event's time."""
+        # Here, because a worker that calls without end is never waited for.
+        if time.monotonic() >= self._kill_at:
+            raise TimeoutError
         exchange = self._exchanges.get(said[1]) if len(said) == 2 and type(said[1]) is str else None
         if exchange is None:
             raise BrokenFrame("a call of a host function that was not granted")
