@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from wasmrun.errors import HostError, Throttled, WasmrunError
+from wasmrun.errors import HostError, Throttled, WasmrunError, printable
 from wasmrun.function import Function
 from wasmrun.machine.failures import Stopped
 from wasmrun.processes import wire
@@ -28,6 +28,9 @@ _START_SECONDS = 20.0
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
 _LOOK_SECONDS = 1.0
+_MOST_SAID = 1000
+"""Messages that a worker may have for the supervisor between two looks around; it has hardly any."""
+_SHOWN = 2_000
 
 
 class CrewSettings(NamedTuple):
@@ -206,6 +209,8 @@ class Crew:
                 reason = f"{function.label} has reached its concurrency of {function.concurrency}"
             elif self._is_tenant_full(tenant):
                 reason = f"the tenant has reached its concurrency of {self.settings.tenant_concurrency}"
+            elif not any(worker.is_ready for worker in self._workers.values()):
+                reason = "no worker process has become ready"
             else:
                 reason = f"all {self.settings.processes} workers are in use (processes)"
         return Throttled(f"no worker for {function.label} within {self.settings.wait:g} s: {reason}; try again later")
@@ -386,7 +391,7 @@ class Crew:
                 self._counts["started"] += 1
             self._selector.register(worker.handle, selectors.EVENT_READ, lambda worker=worker: self._gone(worker))
             self._selector.register(
-                worker.control.socket, selectors.EVENT_READ, lambda worker=worker: self._heard(worker)
+                worker.control.socket, selectors.EVENT_READ, lambda worker=worker: self._listen(worker)
             )
             self._selector.register(
                 worker.service.socket, selectors.EVENT_READ, lambda worker=worker: self._asked(worker)
@@ -405,9 +410,18 @@ class Crew:
                 waiter.ready.set()
             self._waiting.clear()
 
+    def _listen(self, worker: WorkerProcess) -> None:
+        self._heard(worker)
+        # What came together with it shows at no socket any more.
+        while worker.control.has_more and not worker.killed_for:
+            self._heard(worker)
+
     def _heard(self, worker: WorkerProcess) -> None:
         try:
             message, _ = worker.control.receive()
+            worker.said += 1
+            if worker.said > _MOST_SAID:
+                raise BrokenFrame(f"more than {_MOST_SAID} messages a second")
             what, *details = message
             if what == "ready" and len(details) == 2 and type(details[1]) is list and not worker.is_ready:
                 worker.walls = tuple((str(w[0]), bool(w[1]), str(w[2]), str(w[3])) for w in details[1])
@@ -421,26 +435,32 @@ class Crew:
                 worker.kill("it was not fit to serve")
                 self._could_not_start(HostError(f"a worker process is not fit to serve: {error.message}"))
             elif what == "log" and [type(detail) for detail in details] == [str, int, str]:
-                name = details[0] if details[0].startswith("wasmrun") else "wasmrun"
-                logging.getLogger(name).log(min(details[1], logging.WARNING), "worker %d: %s", worker.pid, details[2])
+                # Only loggers that there are: a logger is never freed.
+                known = details[0].startswith("wasmrun") and details[0] in logging.root.manager.loggerDict
+                logger = logging.getLogger(details[0] if known else "wasmrun")
+                logger.log(min(details[1], logging.WARNING), "worker %d: %s", worker.pid, printable(details[2], _SHOWN))
             elif what == "counted":
                 with self._lock:
                     worker.counted = list(wire.unpack_pool(details[0])[:-1])
                     self._changed.notify_all()
             else:
-                raise BrokenFrame(f"{what!r} at the wrong time")
+                raise BrokenFrame(f"{printable(what, _SHOWN)!r} at the wrong time")
         except TimeoutError:
             pass  # the rest of it is still to come
         except Closed:
-            self._forget(worker.control.socket)  # its end comes by its descriptor
-        except (BrokenFrame, IndexError, TypeError) as error:
+            worker.kill(worker.killed_for or "its connection broke")
+            self._forget(worker.control.socket)
+        except (BrokenFrame, LookupError, TypeError, ValueError) as error:
             worker.kill(f"it broke the protocol: {error}")
 
     def _asked(self, worker: WorkerProcess) -> None:
         try:
             message, request = worker.service.receive()
             if message[0] != "serve" or [type(part) for part in message] != [str, int, str]:
-                raise BrokenFrame(f"{message[0]!r} where a host call belongs")
+                raise BrokenFrame(f"{printable(message[0], _SHOWN)!r} where a host call belongs")
+            if worker.is_asking:
+                raise BrokenFrame("a host call before the reply to the last one")
+            worker.is_asking = True
             self._serve(worker, message[1], message[2], request)
         except TimeoutError:
             pass  # as above
@@ -492,6 +512,7 @@ class Crew:
         for worker in buried:
             worker.bury()
         for worker in workers:
+            worker.said = 0
             if not worker.is_ready and not worker.is_leaving and now - worker.started > _START_SECONDS:
                 worker.kill("it did not become ready")
         worn = []

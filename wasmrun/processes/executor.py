@@ -147,7 +147,7 @@ class ProcessExecutor(BaseExecutor):
         )
         self._compile_limits = compile_limits
         self._on_report = on_report
-        self._tries = 2 if at_least_once else 1
+        self._is_at_least_once = at_least_once
         self._crew: Crew | None = None
         self._hosts = HostThreads(self._enter_host_thread)
         self._server = Server()
@@ -196,10 +196,9 @@ class ProcessExecutor(BaseExecutor):
             ready = {}
             for lane in lanes:
                 self._known(lane, entry)
-                answer = self._talk(lane, entry, "").ask(
-                    "prewarmed", ["prewarm", entry.number], seconds=function.init_timeout + 10.0
+                ready[lane.worker.number] = self._talk(lane, entry, "").ask(
+                    "prewarmed", ["prewarm", entry.number], wire.unpack_count, seconds=function.init_timeout + 10.0
                 )
-                ready[lane.worker.number] = int(answer[0])
             return sum(ready.values())
         finally:
             for lane in lanes:
@@ -216,7 +215,7 @@ class ProcessExecutor(BaseExecutor):
         while (lane := crew.take_knowing(entry)) is not None:
             try:
                 del lane.worker.known[entry.number]
-                self._talk(lane, entry, "").ask("unloaded", ["unload", entry.number])
+                self._talk(lane, entry, "").ask("unloaded", ["unload", entry.number], bool)
             finally:
                 crew.give(lane, entry)
         return True
@@ -232,7 +231,7 @@ class ProcessExecutor(BaseExecutor):
             talk = self._talk(lane, entry, "")
             packed = wire.pack_function(function)
             message = ["inspect", entry.number, prepared.key, prepared.facts._asdict(), packed]
-            return wire.unpack_inspection(talk.ask("inspected", message, prepared.artifact)[0])
+            return talk.ask("inspected", message, wire.unpack_inspection, prepared.artifact)
 
         return self._with_lane(crew, entry, look)  # type: ignore[no-any-return]  # what look gives
 
@@ -310,14 +309,14 @@ class ProcessExecutor(BaseExecutor):
         try:
             entry = self._entries.get(function) or self._entry(function)
             place = entry.place if options.tenant is None else Place(options.tenant, function.dirs)
-            for left in reversed(range(self._tries)):
-                try:
-                    return self._try(watch, crew, entry, place, event, options, keep)
-                except WorkerDied:
-                    if not left:
-                        raise
-                    _log.warning("an event of %s is run again: its worker died", function.label)
-            raise AssertionError("every try ends in an answer or an error")
+            try:
+                return self._try(watch, crew, entry, place, event, options, keep)
+            except WorkerDied as died:
+                # What was never handed over is handed over once more, whatever the caller can bear.
+                if died.has_event and not self._is_at_least_once:
+                    raise
+                _log.warning("an event of %s is run again: its worker died", function.label)
+            return self._try(watch, crew, entry, place, event, options, keep)
         except Stopped as stopped:
             raise stopped.as_raised() from None
         except WasmrunError as error:
@@ -476,7 +475,9 @@ class ProcessExecutor(BaseExecutor):
 
         def answer(request: bytes) -> bytes:
             try:
-                worker.service.send(["reply"], exchange(talk, request))  # type: ignore[arg-type]  # stands for one
+                reply = exchange(talk, request)  # type: ignore[arg-type]  # stands for one
+                worker.is_asking = False
+                worker.service.send(["reply"], reply, time.monotonic() + entry.function.init_timeout)
             except Closed:
                 pass
             except Exception as error:
@@ -497,7 +498,13 @@ class ProcessExecutor(BaseExecutor):
                 raise RuntimeError("the executor was shut down")
             if self._crew is None:
                 self._looping = self._make_loader().prepare(LOOPING, _engine_settings(LOOPING))
-                self._crew = Crew(self._settings, self._job, self._serve_start_up)
+                try:
+                    self._crew = Crew(self._settings, self._job, self._serve_start_up)
+                except (OSError, RuntimeError) as error:
+                    raise HostError(
+                        f"no worker processes can be supervised: {error}; raise the limits on descriptors and "
+                        "threads (ulimit -n, ulimit -u)"
+                    ) from error
                 atexit.register(self._close_at_exit)
             return self._crew
 
@@ -535,6 +542,7 @@ class ProcessExecutor(BaseExecutor):
             "log_level": logging.WARNING,
             "looping": [looping.key, looping.facts._asdict(), looping.artifact.hex()],
             "walls": walls,
+            "parent": os.getpid(),
         }
 
     def __del__(self) -> None:

@@ -68,6 +68,9 @@ class Channel:
             turn = struct.pack("@ll", 0, int(turn_seconds * 1e6))
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 sock.setsockopt(socket.SOL_SOCKET, option, turn)
+        self._turn_seconds = turn_seconds
+        # When the call of `receive` that goes on first listened; 0.0 while it has not.
+        self._began = 0.0
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._end = 0
@@ -105,6 +108,7 @@ class Channel:
 
         Raises `Closed`, `BrokenFrame`, and `TimeoutError` where it is not complete when the channel's turn is over.
         """
+        self._began = 0.0
         if self._large is None and not self._fill():
             size, payload = self._lengths
             at, end = _HEAD + size, _HEAD + size + payload
@@ -120,6 +124,11 @@ class Channel:
         message, data = self._message, self._large or b""
         self._large, self._rest, self._end = None, memoryview(b""), 0
         return _parse(message), data
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has been received that was not given yet: a frame, or its beginning."""
+        return self._end > 0
 
     def _fill(self) -> bool:
         """Read until a whole frame is in the buffer; True where it is too large for that, and goes its own way."""
@@ -158,6 +167,11 @@ class Channel:
 
     def _receive_into(self, view: memoryview) -> int:
         started = time.perf_counter()
+        if not self._began:
+            self._began = started
+        elif self._turn_seconds is not None and started - self._began >= self._turn_seconds:
+            # The socket's own bound begins anew with every byte, which whoever sends one at a time knows.
+            raise TimeoutError
         count = -1
         try:
             if self._is_brisk:

@@ -25,6 +25,9 @@ TURN_SECONDS = 0.015
 
 _SHOWN = 600
 
+_LAST_SECONDS = 0.1
+"""How long a worker may take to end after it has hung up, so that it can be told how it did."""
+
 
 class Lane:
     """One connection to a worker, for one event at a time."""
@@ -55,24 +58,30 @@ class WorkerProcess:
         self.known: dict[int, Shape] = {}
         self.walls: tuple[tuple[str, bool, str, str], ...] = ()
         self.counted: list[int] | None = None
+        self.is_asking = False
+        """Whether a host call of a start-up is being answered: it has one at a time."""
+        self.said = 0
+        """Messages to the supervisor since its last look around."""
         self.killed_for = ""
         """Why the executor killed it, where it did."""
         ends: list[socket.socket] = []
         theirs: list[socket.socket] = []
         self._log: IO[bytes] | None = None
+        started = contextlib.ExitStack()
         try:
             for _ in range(lanes + 2):
                 mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 ends.append(mine)
+                started.callback(mine.close)
                 theirs.append(other)
-            with contextlib.suppress(
-                OSError
-            ):  # a full disk: what it says at its end is not seen, it works all the same
+            # A full disk: what it says at its end is not seen, it works all the same.
+            with contextlib.suppress(OSError):
                 self._log = tempfile.TemporaryFile()  # noqa: SIM115  # kept as long as the process
+                started.callback(self._log.close)
             control, service, *rest = (other.fileno() for other in theirs)
             walls = job["walls"]
             if walls is not None:
-                walls = {**walls, "parent": os.getpid(), "keep": [0, 1, 2, control, service, *rest]}
+                walls = {**walls, "parent": job["parent"], "keep": [0, 1, 2, control, service, *rest]}
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", _CHILD, json.dumps(
                     {**job, "walls": walls, "paths": _paths(), "control": control, "service": service, "lanes": rest}
@@ -83,11 +92,13 @@ class WorkerProcess:
                 env={},
                 pass_fds=[control, service, *rest],
             )  # fmt: skip
+            started.callback(self._process.wait)
+            started.callback(self._process.kill)
+            # Signals and news of its end by descriptor: a number may be another process's by then.
+            self.handle = os.pidfd_open(self._process.pid)
+            started.pop_all()
         except OSError as error:
-            for sock in ends:
-                sock.close()
-            if self._log is not None:
-                self._log.close()
+            started.close()
             raise HostError(
                 f"no worker process can be started: {error}; raise the limits on descriptors and processes "
                 "(ulimit -n, ulimit -u), or lower `processes`"
@@ -96,8 +107,6 @@ class WorkerProcess:
             for sock in theirs:
                 sock.close()
         self.pid = self._process.pid
-        # Signals and news of its end by descriptor: a number may be another process's by then.
-        self.handle = os.pidfd_open(self.pid)
         self.control = Channel(ends[0], 0, TURN_SECONDS)
         self.talking = threading.Lock()
         """Held while something is sent over ``control``."""
@@ -137,10 +146,10 @@ class WorkerProcess:
     def epitaph(self) -> str:
         """How it ended, and the end of what it said to stderr; once it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
+            self._process.wait(_LAST_SECONDS)
         status = self._process.returncode
         if status is None:
-            how = "does not answer any more"
+            how = "hung up, and lived on"
         elif status < 0:
             with contextlib.suppress(ValueError):
                 status = signal.Signals(-status).name

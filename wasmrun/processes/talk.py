@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from wasmrun.errors import HostError, TimedOut, WasmrunError, printable
+from wasmrun.errors import FunctionError, HostError, TimedOut, WasmrunError, printable
 from wasmrun.function import Function
 from wasmrun.invocation import Log, Report
 from wasmrun.machine.abi.base import Shape
@@ -35,7 +35,11 @@ _T = TypeVar("_T")
 
 
 class WorkerDied(HostError):
-    """The worker process that ran the function ended; the event may have run in part."""
+    """The worker process that ran the function ended; with ``has_event`` the event may have run in part."""
+
+    def __init__(self, message: str, *, has_event: bool = True) -> None:
+        super().__init__(message)
+        self.has_event = has_event
 
 
 class Reply(NamedTuple):
@@ -58,6 +62,7 @@ class Talk:
         "_channel",
         "_exchanges",
         "_function",
+        "_has_event",
         "_host_seconds",
         "_hosts",
         "_kill_at",
@@ -94,6 +99,7 @@ class Talk:
         self._host_seconds = host_seconds
         self._kill_at = 0.0
         self._stopped_at = 0.0
+        self._has_event = False
         self._channel.most_payload = function.result_bytes + 1024
 
     def load(self, number: int, key: str, facts: dict[str, Any], artifact: bytes) -> Shape:
@@ -147,6 +153,7 @@ class Talk:
                 ["run", number, self._request_id, timeout, tenant, lane.turn, keep], payload, self._kill_at
             )
             payload = b""
+            self._has_event = True
             has_begun = not shape.runs_at_start
             while True:
                 said, more = self._hear()
@@ -161,7 +168,10 @@ class Talk:
                     has_begun = True
                     self._arm(timeout)
                 elif what == "failed":
-                    return Reply(None, *self._failure(said))
+                    reply = Reply(None, *self._failure(said))
+                    if reply.report is None and isinstance(reply.error, FunctionError):
+                        raise BrokenFrame("a function that failed without a report")
+                    return reply
                 elif what == "stopped" and self.stop is not None:
                     raise Stopped(self.stop)
                 else:
@@ -264,7 +274,7 @@ class Talk:
             log_bytes=0, http=() if self.ledger is None else tuple(self.ledger.calls),
         )  # fmt: skip
 
-    def _broken(self, error: Exception) -> HostError:
+    def _broken(self, error: Exception) -> WorkerDied:
         if isinstance(error, BrokenFrame):
             self._lane.worker.kill(f"it broke the protocol: {error}")
         return self._died()
@@ -275,4 +285,6 @@ class Talk:
             raise Stopped(self.stop) from None
         how = f"was killed because {worker.killed_for}" if worker.killed_for else worker.epitaph()
         worker.kill("its connection broke")
-        return WorkerDied(f"the worker process that ran {self._function.label} {how}; the event may have run in part")
+        more = "; the event may have run in part" if self._has_event else ""
+        message = f"the worker process that ran {self._function.label} {how}{more}"
+        return WorkerDied(message, has_event=self._has_event)

@@ -15,6 +15,7 @@ from wasmrun.errors import (
     GuestExit,
     GuestTrap,
     WasmrunError,
+    printable,
 )
 from wasmrun.function import Directory, Function
 from wasmrun.invocation import LEVELS, Log, Report
@@ -72,7 +73,7 @@ def unpack_error(packed: object) -> WasmrunError:
     if issubclass(cls, GuestTrap):
         return cls(message, kind=_text(more.get("kind")), frames=_texts(more.get("frames")))
     if issubclass(cls, GuestExit):
-        return cls(message, status=_number(more.get("status")))
+        return cls(message, status=_status(more.get("status")))
     if issubclass(cls, FunctionError):
         return cls(message, type=_text(more.get("type")), stack=_texts(more.get("stack")))
     return cls(message)
@@ -95,14 +96,15 @@ def pack_report(report: Report) -> list[Any]:
 def unpack_report(packed: object, function: Function, request_id: str) -> Report:
     """The report in *packed*, of an event of *function*; names and limits are the executor's own."""
     report = Report(*_list(packed, *[object] * len(Report._fields)))
-    for value in (report.duration, report.pool_wait, report.init_duration or 0.0):
+    for value in (report.duration, report.pool_wait, 0.0 if report.init_duration is None else report.init_duration):
         if type(value) not in (int, float) or not 0 <= value < _MOST_NUMBER:
             raise BrokenFrame("a report with an impossible time")
-    for size in (report.memory_bytes, report.event_bytes, report.result_bytes, report.log_bytes, report.fuel_used or 0):
+    fuel = 0 if report.fuel_used is None else report.fuel_used
+    for size in (report.memory_bytes, report.event_bytes, report.result_bytes, report.log_bytes, fuel):
         _number(size)
     if report.start not in _STARTS or type(report.fuel_exact) is not bool:
         raise BrokenFrame("a report of an unknown kind of start")
-    if report.status != "success" and report.status not in _CLASSES:
+    if _text(report.status) != "success" and report.status not in _CLASSES:
         raise BrokenFrame("a report with an unknown status")
     if type(report.memory_near_limit) is not bool:
         raise BrokenFrame("a report that says nothing about memory")
@@ -110,7 +112,7 @@ def unpack_report(packed: object, function: Function, request_id: str) -> Report
         request_id=request_id,
         function=function.label,
         version=str(function.version),
-        abi=_text(report.abi),
+        abi=_abi(report.abi),
         memory_limit_bytes=function.memory,
         fuel_used=report.fuel_used if function.is_metered else None,
         http=(),
@@ -139,17 +141,26 @@ def unpack_shape(packed: object) -> Shape:
     """How a function is called, as the worker that loaded it says."""
     abi, reason, entry, is_raw, params, results, runs_at_start = _list(packed, str, str, str, bool, list, list, bool)
     kinds = ("i32", "i64", "f32", "f64")
-    if abi not in ("native", "command", "plain") or not {*params, *results} <= set(kinds):
+    if not all(kind in kinds for kind in (*params, *results)):
         raise BrokenFrame("a function of no known shape")
-    return Shape(abi, reason, entry, is_raw, tuple(params), tuple(results), runs_at_start)
+    return Shape(_abi(abi), printable(reason), entry, is_raw, tuple(params), tuple(results), runs_at_start)
 
 
 def unpack_inspection(packed: object) -> Inspection:
     """What a worker found in a module; only shown, never acted upon."""
-    values = _list(packed, *[object] * len(Inspection._fields))
-    return Inspection._make(
-        tuple(tuple(x) if type(x) is list else x for x in v) if type(v) is list else v for v in values
-    )
+    found = Inspection(*_list(packed, *[object] * len(Inspection._fields)))
+    for text in (found.abi, found.entry, found.problem):
+        if text is not None:
+            _text(text)
+    for number in (found.functions, found.module_bytes, found.artifact_bytes, found.memory_bytes):
+        _number(number)
+    if found.memory_maximum_bytes is not None:
+        _number(found.memory_maximum_bytes)
+    return found._replace(
+        reason=_text(found.reason), is_raw=bool(found.is_raw), uses_wasi=bool(found.uses_wasi),
+        has_start=bool(found.has_start), needs=tuple(_texts(found.needs)), imports=_pairs(found.imports),
+        exports=_pairs(found.exports),
+    )  # fmt: skip
 
 
 def unpack_pool(packed: object) -> PoolStats:
@@ -167,6 +178,17 @@ def _list(value: object, *types: type) -> list[Any]:
     return value
 
 
+def unpack_count(packed: object) -> int:
+    """How many of something a worker has."""
+    return _number(packed)
+
+
+def _abi(value: object) -> str:
+    if value not in ("native", "command", "plain"):
+        raise BrokenFrame("an ABI that there is not")
+    return _text(value)
+
+
 def _text(value: object) -> str:
     if type(value) is not str:
         raise BrokenFrame("no text where a text belongs")
@@ -179,7 +201,19 @@ def _texts(value: object) -> list[str]:
     return [_text(item) for item in value]
 
 
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    if type(value) is not list:
+        raise BrokenFrame("no list where a list of pairs belongs")
+    return tuple((name, kind) for name, kind in (_list(pair, str, str) for pair in value))
+
+
 def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value < _MOST_NUMBER:
         raise BrokenFrame("a number that is none, or too large")
+    return value
+
+
+def _status(value: object) -> int:
+    if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
+        raise BrokenFrame("an exit status that is none")
     return value

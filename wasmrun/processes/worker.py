@@ -21,6 +21,7 @@ from wasmrun.core import Core, Settings
 from wasmrun.errors import FunctionError, HostError, TimedOut, WasmrunError
 from wasmrun.executor import Executor
 from wasmrun.function import Function
+from wasmrun.hardening import parent
 from wasmrun.hardening.order import harden
 from wasmrun.hardening.wall import Wall, Walls
 from wasmrun.machine.abi.base import Abi, Shape
@@ -189,6 +190,8 @@ class Worker:
     def _harden(self) -> tuple[Wall, ...]:
         wanted = self._job["walls"]
         if wanted is None:
+            # No wall, but what keeps it from being left over, stopped or not, when its executor is killed.
+            parent.put_up(self._job["parent"])
             return ()
         settings: dict[str, Any] = {
             key: tuple(value) if type(value) is list else value for key, value in wanted.items()
