@@ -137,8 +137,9 @@ class Runner:
     def _take(self, shelf: Shelf, options: CallOptions, watch: Watch | None) -> Sandbox:
         """A sandbox for one event: a ready one, or a new one that is still to be prepared."""
         pool = self.core.pool
+        tenant = options.tenant if options.tenant is not None else shelf.tenant
         before = time.monotonic_ns()
-        sandbox = pool.acquire(shelf, options.tenant, watch)
+        sandbox = pool.acquire(shelf, tenant, watch)
         waited = time.monotonic_ns() - before
         if sandbox is None:
             # Known before it is made, so that one that is made in part is not lost.
@@ -150,7 +151,7 @@ class Runner:
                 raise
         sandbox.is_handed = True
         sandbox.waited_ns = waited
-        sandbox.tenant = options.tenant
+        sandbox.tenant = tenant
         sandbox.request_id = options.request_id
         return sandbox
 
@@ -163,7 +164,7 @@ class Runner:
                 request_id = sandbox.request_id = self._ids.new()
             deadline_ms = (time.time_ns() + timeout_ns) // 1_000_000
             payload = abi.encode(
-                event, Given(request_id, deadline_ms, options.client_context, options.tenant, options.trace_id)
+                event, Given(request_id, deadline_ms, options.client_context, sandbox.tenant, options.trace_id)
             )
         else:
             payload = abi.encode(event, None)

@@ -69,6 +69,7 @@ class Shelf:
         "refill_failures",
         "refills",
         "retry_at",
+        "tenant",
         "throttled",
         "waits",
         "warm_starts",
@@ -78,6 +79,7 @@ class Shelf:
         self.program = program
         self.function = program.function
         self.number = number
+        self.tenant = program.function.tenant
         self.ready: deque[Sandbox] = deque()
         self.in_flight = 0
         # Sandboxes that are being prepared ahead of their events.

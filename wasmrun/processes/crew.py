@@ -411,12 +411,12 @@ class Crew:
             self._waiting.clear()
 
     def _listen(self, worker: WorkerProcess) -> None:
-        self._heard(worker)
-        # What came together with it shows at no socket any more.
-        while worker.control.has_more and not worker.killed_for:
-            self._heard(worker)
+        # What came together with a message shows at no socket any more.
+        while self._heard(worker) and worker.control.has_more:
+            pass
 
-    def _heard(self, worker: WorkerProcess) -> None:
+    def _heard(self, worker: WorkerProcess) -> bool:
+        """Take one message of *worker*; whether there was one."""
         try:
             message, _ = worker.control.receive()
             worker.said += 1
@@ -452,6 +452,9 @@ class Crew:
             self._forget(worker.control.socket)
         except (BrokenFrame, LookupError, TypeError, ValueError) as error:
             worker.kill(f"it broke the protocol: {error}")
+        else:
+            return True
+        return False
 
     def _asked(self, worker: WorkerProcess) -> None:
         try:

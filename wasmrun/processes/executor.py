@@ -25,6 +25,7 @@ from wasmrun.errors import (
 )
 from wasmrun.executor import Loaded
 from wasmrun.function import Function
+from wasmrun.hardening.resources import data_bytes
 from wasmrun.hardening.wall import NAMES
 from wasmrun.invocation import Report, Result
 from wasmrun.machine.abi.base import Codec, Given, Shape
@@ -47,7 +48,7 @@ from wasmrun.reporting import complete_error
 from wasmrun.runner import RequestIds, too_large
 from wasmrun.serving import Server
 from wasmrun.shelf import PoolStats
-from wasmrun.units import parse_duration, parse_size
+from wasmrun.units import format_size, parse_duration, parse_size
 from wasmrun.watch import Watch
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class ProcessExecutor(BaseExecutor):
     *processes* workers serve *threads* events each at once. An event that finds no worker free waits at most
     *wait*, then `Throttled`. Tenants never share a worker; with *tenant_concurrency*, none has more events
     at once. A worker is replaced after *max_uses* events, *max_age*, or when it has more than *max_memory*
-    resident and no event. What serves a guest's calls of the host runs here, at most *host_timeout* a call.
+    resident and no event; the kernel lets none have more than *memory_limit*. What serves a guest's calls of
+    the host runs here, at most *host_timeout* a call.
 
     *hardening* is "auto" (every wall that the machine has), "off", or the names of walls without which no
     worker may serve, beside which every other one is put up, too. An event whose worker died is a `HostError`;
@@ -119,6 +121,7 @@ class ProcessExecutor(BaseExecutor):
         max_uses: int | None = None,
         max_age: float | str | timedelta | None = None,
         max_memory: int | str | None = None,
+        memory_limit: int | str | None = None,
         host_timeout: float | str | timedelta | None = None,
         hardening: str | Collection[str] = "auto",
         at_least_once: bool = False,
@@ -140,6 +143,12 @@ class ProcessExecutor(BaseExecutor):
             None if max_memory is None else parse_size(max_memory),
         )  # fmt: skip
         self._max_sandboxes = max_sandboxes
+        self._memory_limit = None if memory_limit is None else parse_size(memory_limit)
+        least = data_bytes(0, max_sandboxes)
+        if self._memory_limit is not None and (self._memory_limit < least or self._hardening is None):
+            raise ValueError(
+                f"memory_limit must be at least {format_size(least)} for {max_sandboxes} sandboxes, and needs hardening"
+            )
         self._idle = parse_duration(idle)
         self._host_seconds = None if host_timeout is None else parse_duration(host_timeout)
         self._directory = (
@@ -533,6 +542,7 @@ class ProcessExecutor(BaseExecutor):
                 ],
                 "writable": [d.host for d in dirs if d.writable],
                 "required": sorted(self._hardening),
+                "data": self._memory_limit,
             }
         return {
             "cache_dir": directory,

@@ -32,7 +32,7 @@ _JOINED = 16 * 1024
 """A payload up to this size is sent in one piece with its message; a longer one is not copied for that."""
 
 MOST_MESSAGE = 1 << 20
-"""Bytes of a message: more than a report, a full log and an error need together."""
+"""Bytes of a message that carries nothing of a guest's: more than a report or a shape needs."""
 
 _blank = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
     ctypes.cast(ctypes.pythonapi.PyBytes_FromStringAndSize, ctypes.c_void_p).value or 0
@@ -53,7 +53,7 @@ class Closed(Exception):
 class Channel:
     """One end of a stream of frames. One thread at a time sends, and one receives.
 
-    *most_payload* bounds what is received. `receive` may be called again after a `TimeoutError`: what had
+    *most_payload* bounds what is received, and ``most_message`` the message before it. `receive` may be called again after a `TimeoutError`: what had
     arrived until then is kept. With *turn_seconds*, that comes after so long at the latest: what it costs to
     bound a wait is then paid once, and not at every frame.
     """
@@ -61,6 +61,7 @@ class Channel:
     def __init__(self, sock: socket.socket, most_payload: int, turn_seconds: float | None = None) -> None:
         self.socket = sock
         self.most_payload = most_payload
+        self.most_message = MOST_MESSAGE
         sock.setblocking(True)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
@@ -135,9 +136,9 @@ class Channel:
         while True:
             if self._end >= _HEAD:
                 size, payload = self._lengths = _LENGTHS.unpack_from(self._buffer)
-                if size > MOST_MESSAGE or payload > self.most_payload:
+                if size > self.most_message or payload > self.most_payload:
                     raise BrokenFrame(
-                        f"a frame of {size} + {payload} bytes; {MOST_MESSAGE} + {self.most_payload} are allowed"
+                        f"a frame of {size} + {payload} bytes; {self.most_message} + {self.most_payload} are allowed"
                     )
                 total = _HEAD + size + payload
                 if self._end >= total:

@@ -15,6 +15,8 @@ import time
 from typing import IO, Any
 
 from wasmrun.errors import HostError, printable
+from wasmrun.hardening.cgroup import MemoryGroup
+from wasmrun.hardening.wall import Missing
 from wasmrun.machine import capi
 from wasmrun.machine.abi.base import Shape
 from wasmrun.processes.frames import MOST_MESSAGE, Channel
@@ -67,6 +69,7 @@ class WorkerProcess:
         ends: list[socket.socket] = []
         theirs: list[socket.socket] = []
         self._log: IO[bytes] | None = None
+        self._group: MemoryGroup | None = None
         started = contextlib.ExitStack()
         try:
             for _ in range(lanes + 2):
@@ -80,8 +83,17 @@ class WorkerProcess:
                 started.callback(self._log.close)
             control, service, *rest = (other.fileno() for other in theirs)
             walls = job["walls"]
+            if walls is not None and walls["data"] is not None:
+                # Best where the kernel counts what is resident; beside it, and elsewhere, it counts what could be.
+                with contextlib.suppress(Missing, OSError):
+                    self._group = MemoryGroup(walls["data"])
             if walls is not None:
-                walls = {**walls, "parent": job["parent"], "keep": [0, 1, 2, control, service, *rest]}
+                walls = {
+                    **walls,
+                    "cgroup": self._group.path if self._group is not None else None,
+                    "parent": job["parent"],
+                    "keep": [0, 1, 2, control, service, *rest],
+                }
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", _CHILD, json.dumps(
                     {**job, "walls": walls, "paths": _paths(), "control": control, "service": service, "lanes": rest}
@@ -175,6 +187,12 @@ class WorkerProcess:
             os.close(self.handle)
         if self._log is not None:
             self._log.close()
+        self._leave_group()
+
+    def _leave_group(self) -> None:
+        if self._group is not None:
+            with contextlib.suppress(OSError):  # the kernel has not buried it yet; an empty group costs little
+                self._group.close()
 
 
 _CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")

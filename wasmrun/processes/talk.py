@@ -15,7 +15,7 @@ from wasmrun.machine.failures import Stopped
 from wasmrun.machine.hostcalls import Exchange, refusal
 from wasmrun.machine.ledger import Ledger
 from wasmrun.processes import wire
-from wasmrun.processes.frames import BrokenFrame, Closed
+from wasmrun.processes.frames import MOST_MESSAGE, BrokenFrame, Closed
 from wasmrun.processes.hosting import HostCall, HostThreads
 from wasmrun.processes.process import TURN_SECONDS, Lane
 from wasmrun.units import format_duration
@@ -101,6 +101,8 @@ class Talk:
         self._stopped_at = 0.0
         self._has_event = False
         self._channel.most_payload = function.result_bytes + 1024
+        # A log and an error of the guest's own words. A byte that is no UTF-8 becomes a character of three.
+        self._channel.most_message = MOST_MESSAGE + 3 * function.log_bytes + 3 * function.result_bytes
 
     def load(self, number: int, key: str, facts: dict[str, Any], artifact: bytes) -> Shape:
         """Have the worker load the function, as *number*; how it is called. Raises what the worker cannot do."""

@@ -362,7 +362,10 @@ def _elsewhere(name: str) -> Any:
 
 
 def _channel(descriptor: int) -> Channel:
-    return Channel(socket.socket(fileno=descriptor), _MOST_EVENT)
+    channel = Channel(socket.socket(fileno=descriptor), _MOST_EVENT)
+    # Settings of a function may be long, and what they may be is the executor's business.
+    channel.most_message = _MOST_EVENT
+    return channel
 
 
 class _Forwarded(logging.Handler):
