@@ -354,7 +354,11 @@ class ProcessExecutor(BaseExecutor):
             talk = self._talk(lane, entry, request_id)
             if watch is not None:
                 watch.see(talk)
-            shape = lane.worker.known.get(entry.number) or self._known(lane, entry)
+            shape = lane.worker.known.get(entry.number)
+            if shape is None:
+                shape = self._known(lane, entry, watch)
+                if watch is not None:
+                    watch.see(talk)
             codec = entry.codec or make_codec(shape, function)
             timeout = function.timeout
             if options.timeout is not None:
@@ -440,14 +444,14 @@ class ProcessExecutor(BaseExecutor):
     def _talk(self, lane: Lane, entry: _Entry, request_id: str) -> Talk:
         return Talk(lane, entry.function, request_id, entry.exchanges, self._hosts, self._host_seconds)
 
-    def _known(self, lane: Lane, entry: _Entry) -> Shape:
+    def _known(self, lane: Lane, entry: _Entry, watch: Watch | None = None) -> Shape:
         """How the function of *entry* is called in *lane*'s worker; it is shipped there at its first event."""
         worker = lane.worker
         with worker.loading:
             shape = worker.known.get(entry.number)
             if shape is None:
                 try:
-                    shape = self._ship(lane, entry)
+                    shape = self._ship(lane, entry, watch)
                 except WorkerDied:
                     raise
                 except HostError:
@@ -456,14 +460,17 @@ class ProcessExecutor(BaseExecutor):
                         raise
                     # Somebody has emptied the cache meanwhile.
                     entry.prepared = self._own_loader().prepare(entry.function, settings)
-                    shape = self._ship(lane, entry)
+                    shape = self._ship(lane, entry, watch)
                 entry.learn(shape)
                 worker.known[entry.number] = shape
             return shape
 
-    def _ship(self, lane: Lane, entry: _Entry) -> Shape:
+    def _ship(self, lane: Lane, entry: _Entry, watch: Watch | None) -> Shape:
         prepared = entry.prepared
-        return self._talk(lane, entry, "").load(entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact)
+        talk = self._talk(lane, entry, "")
+        if watch is not None:
+            watch.see(talk)
+        return talk.load(entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact)
 
     def _with_lane(self, crew: Crew, entry: _Entry, work: Callable[[Lane], Any]) -> Any:
         lane = crew.take(entry, entry.place, None)
