@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -28,26 +30,24 @@ from wasmrun.function import Function
 from wasmrun.hardening.resources import data_bytes
 from wasmrun.hardening.wall import NAMES
 from wasmrun.invocation import Report, Result
-from wasmrun.machine.abi.base import Codec, Given, Shape
+from wasmrun.machine.abi.base import Codec, Given
 from wasmrun.machine.artifacts import default_directory
-from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.inspection import Inspection
-from wasmrun.machine.loader import Compiled, Loader, Prepared
+from wasmrun.machine.loader import Compiled, Loader
 from wasmrun.machine.program import make_codec
 from wasmrun.processes import wire
-from wasmrun.processes.crew import Client, Crew, CrewSettings, CrewStats
-from wasmrun.processes.frames import Closed
+from wasmrun.processes.crew import Crew, CrewSettings, CrewStats
 from wasmrun.processes.hosting import HostThreads
 from wasmrun.processes.placement import Place
-from wasmrun.processes.process import Lane, WorkerProcess
+from wasmrun.processes.process import Lane
+from wasmrun.processes.roster import Entry, Roster, WorkerSettings, engine_settings
 from wasmrun.processes.talk import Reply, Talk, WorkerDied
 from wasmrun.reporting import complete_error
-from wasmrun.runner import RequestIds, too_large
-from wasmrun.serving import Server
+from wasmrun.runner import too_large
 from wasmrun.shelf import PoolStats
+from wasmrun.threadstate import ThreadState
 from wasmrun.units import format_size, parse_duration, parse_size
 from wasmrun.watch import Watch
 
@@ -58,10 +58,6 @@ _log = logging.getLogger("wasmrun.processes")
 
 _COUNT_SECONDS = 0.5
 _EXIT_SECONDS = 2.0
-_WORKER_WAIT = 1.0
-
-LOOPING = Function('(module (func (export "loop") (loop $l (br $l))))', name="looping", fuel=None, warm=0)
-"""What a worker has to end before it serves."""
 
 
 class ProcessStats(NamedTuple):
@@ -70,24 +66,6 @@ class ProcessStats(NamedTuple):
     pool: PoolStats
     failures: dict[str, int]
     workers: CrewStats
-
-
-class _Entry(Client):
-    """A function that was used: its artifact, what answers its calls of the host, and how it is called."""
-
-    def __init__(self, number: int, function: Function, prepared: Prepared, exchanges: dict[str, Exchange]) -> None:
-        super().__init__(function, number)
-        self.place = Place(function.tenant, function.dirs)
-        self.prepared = prepared
-        self.exchanges = exchanges
-        self.shape: Shape | None = None
-        self.codec: Codec | None = None
-
-    def learn(self, shape: Shape) -> None:
-        """Take over what the first worker that loaded it says."""
-        if self.codec is None:
-            self.shape = shape
-            self.codec = make_codec(shape, self.function)
 
 
 class ProcessExecutor(BaseExecutor):
@@ -136,37 +114,33 @@ class ProcessExecutor(BaseExecutor):
         if not threads <= max_sandboxes <= MOST_SLOTS:
             raise ValueError(f"max_sandboxes must be from {threads} (threads) to {MOST_SLOTS}, not {max_sandboxes}")
         super().__init__(max(32, processes * threads * 2))
-        self._hardening = _parse_hardening(hardening)
         self._settings = CrewSettings(
             processes, threads, parse_duration(wait), tenant_concurrency, max_uses,
             None if max_age is None else parse_duration(max_age),
             None if max_memory is None else parse_size(max_memory),
         )  # fmt: skip
-        self._max_sandboxes = max_sandboxes
-        self._memory_limit = None if memory_limit is None else parse_size(memory_limit)
+        required = _parse_hardening(hardening)
+        limit = None if memory_limit is None else parse_size(memory_limit)
         least = data_bytes(0, max_sandboxes)
-        if self._memory_limit is not None and (self._memory_limit < least or self._hardening is None):
+        if limit is not None and (limit < least or required is None):
             raise ValueError(
                 f"memory_limit must be at least {format_size(least)} for {max_sandboxes} sandboxes, and needs hardening"
             )
-        self._idle = parse_duration(idle)
-        self._host_seconds = None if host_timeout is None else parse_duration(host_timeout)
-        self._directory = (
+        directory = (
             default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
         )
-        self._compile_limits = compile_limits
+        state = self._state
+        self._hosts = HostThreads(lambda: _enter_host_thread(state))
+        self._roster = Roster(
+            WorkerSettings(max_sandboxes, parse_duration(idle), required, limit),
+            lambda: Loader(directory, compile_limits),
+            self._hosts,
+            None if host_timeout is None else parse_duration(host_timeout),
+        )
         self._on_report = on_report
         self._is_at_least_once = at_least_once
         self._crew: Crew | None = None
-        self._hosts = HostThreads(self._enter_host_thread)
-        self._server = Server()
-        self._ids = RequestIds()
-        self._entries: dict[Function, _Entry] = {}
-        self._by_number: dict[int, _Entry] = {}
-        self._loading: dict[Function, threading.Lock] = {}
         self._failures: Counter[str] = Counter()
-        self._loader: Loader | None = None
-        self._looping: Prepared | None = None
 
     # What users call, beside what every executor has
 
@@ -174,20 +148,20 @@ class ProcessExecutor(BaseExecutor):
         """Have a worker load *function* now: how it is called. Raises `InvalidFunction`."""
         check_function(function)
         crew = self._open()
-        entry = self._entry(function)
-        return Loaded(*self._with_lane(crew, entry, lambda lane: self._known(lane, entry))[:4])
+        entry = self._roster.entry(function)
+        return Loaded(*self._with_lane(crew, entry, lambda lane: self._roster.known(lane, entry))[:4])
 
     def compile(self, function: Function) -> Compiled:
         """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""
         check_function(function)
         self._open()
-        return self._own_loader().compile(function, _engine_settings(function))
+        return self._roster.loader.compile(function, engine_settings(function))
 
     def is_compiled(self, function: Function) -> bool:
         """Whether *function* is in the cache, so that loading it takes no compiler."""
         check_function(function)
         self._open()
-        return self._own_loader().has(function, _engine_settings(function))
+        return self._roster.loader.has(function, engine_settings(function))
 
     def prewarm(self, function: Function) -> int:
         """Load *function* and fill its pool now, in as many workers as are free; the sandboxes that are ready.
@@ -196,7 +170,7 @@ class ProcessExecutor(BaseExecutor):
         """
         check_function(function)
         crew = self._open()
-        entry = self._entry(function)
+        entry = self._roster.entry(function)
         lanes: list[Lane] = []
         try:
             lanes.append(crew.take(entry, entry.place, None))
@@ -204,8 +178,8 @@ class ProcessExecutor(BaseExecutor):
                 lanes.append(more)
             ready = {}
             for lane in lanes:
-                self._known(lane, entry)
-                ready[lane.worker.number] = self._talk(lane, entry, "").ask(
+                self._roster.known(lane, entry)
+                ready[lane.worker.number] = self._roster.talk(lane, entry, "").ask(
                     "prewarmed", ["prewarm", entry.number], wire.unpack_count, seconds=function.init_timeout + 10.0
                 )
             return sum(ready.values())
@@ -216,15 +190,14 @@ class ProcessExecutor(BaseExecutor):
     def unload(self, function: Function) -> bool:
         """Forget *function* and free what workers hold of it; False where events of it run."""
         crew = self._open()
-        entry = self._entries.get(function)
+        entry = self._roster.entries.get(function)
         if entry is None or crew.has_events(entry):
             return False
-        self._entries.pop(function, None)
-        self._by_number.pop(entry.number, None)
+        self._roster.forget(entry)
         while (lane := crew.take_knowing(entry)) is not None:
             try:
                 del lane.worker.known[entry.number]
-                self._talk(lane, entry, "").ask("unloaded", ["unload", entry.number], bool)
+                self._roster.talk(lane, entry, "").ask("unloaded", ["unload", entry.number], bool)
             finally:
                 crew.give(lane, entry)
         return True
@@ -233,11 +206,11 @@ class ProcessExecutor(BaseExecutor):
         """What *function*'s module is, imports and exports; whether it could run, and why not."""
         check_function(function)
         crew = self._open()
-        prepared = self._own_loader().prepare(function, _engine_settings(function))
-        entry = _Entry(self._ids.number(), function, prepared, {})
+        prepared = self._roster.loader.prepare(function, engine_settings(function))
+        entry = Entry(self._roster.ids.number(), function, prepared, {})
 
         def look(lane: Lane) -> Inspection:
-            talk = self._talk(lane, entry, "")
+            talk = self._roster.talk(lane, entry, "")
             packed = wire.pack_function(function)
             message = ["inspect", entry.number, prepared.key, prepared.facts._asdict(), packed]
             return talk.ask("inspected", message, wire.unpack_inspection, prepared.artifact)
@@ -291,12 +264,8 @@ class ProcessExecutor(BaseExecutor):
         crew = self._crew
         if crew is not None:
             crew.close()
-            atexit.unregister(self._close_at_exit)
+            atexit.unregister(crew.close)
         self._hosts.close()
-
-    def _close_at_exit(self) -> None:
-        if self._crew is not None and self._pid == os.getpid():
-            self._crew.close(_EXIT_SECONDS)
 
     # One invocation
 
@@ -316,7 +285,7 @@ class ProcessExecutor(BaseExecutor):
     ) -> Any:
         """The life of one event: a worker is had, gets the event, and is given back."""
         try:
-            entry = self._entries.get(function) or self._entry(function)
+            entry = self._roster.entries.get(function) or self._roster.entry(function)
             place = entry.place if options.tenant is None else Place(options.tenant, function.dirs)
             try:
                 return self._try(watch, crew, entry, place, event, options, keep)
@@ -337,7 +306,7 @@ class ProcessExecutor(BaseExecutor):
         self,
         watch: Watch | None,
         crew: Crew,
-        entry: _Entry,
+        entry: Entry,
         place: Place,
         event: Any,
         options: CallOptions,
@@ -350,13 +319,13 @@ class ProcessExecutor(BaseExecutor):
         lane = crew.take(entry, place, watch)
         waited = time.monotonic() - before
         try:
-            request_id = options.request_id or self._ids.new()
-            talk = self._talk(lane, entry, request_id)
+            request_id = options.request_id or self._roster.ids.new()
+            talk = self._roster.talk(lane, entry, request_id)
             if watch is not None:
                 watch.see(talk)
             shape = lane.worker.known.get(entry.number)
             if shape is None:
-                shape = self._known(lane, entry, watch)
+                shape = self._roster.known(lane, entry, watch)
                 if watch is not None:
                     watch.see(talk)
             codec = entry.codec or make_codec(shape, function)
@@ -425,85 +394,14 @@ class ProcessExecutor(BaseExecutor):
                 watch.is_busy = True
             state.depth -= 1
 
-    # Functions and workers
+    # Workers
 
-    def _entry(self, function: Function) -> _Entry:
-        """What is known of *function*, which is compiled first if need be; once, however many ask for it."""
-        check_function(function)
-        with self._lock:
-            lock = self._loading.setdefault(function, threading.Lock())
-        with lock:
-            entry = self._entries.get(function)
-            if entry is None:
-                prepared = self._own_loader().prepare(function, _engine_settings(function))
-                entry = _Entry(self._ids.number(), function, prepared, self._server.exchanges(function))
-                with self._lock:
-                    self._entries[function] = self._by_number[entry.number] = entry
-            return entry
-
-    def _talk(self, lane: Lane, entry: _Entry, request_id: str) -> Talk:
-        return Talk(lane, entry.function, request_id, entry.exchanges, self._hosts, self._host_seconds)
-
-    def _known(self, lane: Lane, entry: _Entry, watch: Watch | None = None) -> Shape:
-        """How the function of *entry* is called in *lane*'s worker; it is shipped there at its first event."""
-        worker = lane.worker
-        with worker.loading:
-            shape = worker.known.get(entry.number)
-            if shape is None:
-                try:
-                    shape = self._ship(lane, entry, watch)
-                except WorkerDied:
-                    raise
-                except HostError:
-                    settings = _engine_settings(entry.function)
-                    if self._own_loader().has(entry.function, settings):
-                        raise
-                    # Somebody has emptied the cache meanwhile.
-                    entry.prepared = self._own_loader().prepare(entry.function, settings)
-                    shape = self._ship(lane, entry, watch)
-                entry.learn(shape)
-                worker.known[entry.number] = shape
-            return shape
-
-    def _ship(self, lane: Lane, entry: _Entry, watch: Watch | None) -> Shape:
-        prepared = entry.prepared
-        talk = self._talk(lane, entry, "")
-        if watch is not None:
-            watch.see(talk)
-        return talk.load(entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact)
-
-    def _with_lane(self, crew: Crew, entry: _Entry, work: Callable[[Lane], Any]) -> Any:
+    def _with_lane(self, crew: Crew, entry: Entry, work: Callable[[Lane], Any]) -> Any:
         lane = crew.take(entry, entry.place, None)
         try:
             return work(lane)
         finally:
             crew.give(lane, entry)
-
-    def _serve_start_up(self, worker: WorkerProcess, number: int, name: str, request: bytes) -> None:
-        """Answer a host call of a start-up that no event waits for. Called by the supervisor, which waits for nothing."""
-        entry = self._by_number.get(number)
-        exchange = entry.exchanges.get(name) if entry is not None else None
-        if entry is None or exchange is None:
-            worker.kill("it broke the protocol: a call of a host function that was not granted")
-            return
-        talk = self._talk(worker.lanes[0], entry, "")
-        talk.ledger = None  # a start-up has no event to make requests for
-
-        def answer(request: bytes) -> bytes:
-            try:
-                reply = exchange(talk, request)  # type: ignore[arg-type]  # stands for one
-                worker.is_asking = False
-                worker.service.send(["reply"], reply, time.monotonic() + entry.function.init_timeout)
-            except Closed:
-                pass
-            except Exception as error:
-                worker.kill(f"a host function could not be served: {error}")
-            return b""
-
-        self._hosts.start(answer, request)
-
-    def _enter_host_thread(self) -> None:
-        self._state.depth += 1  # for good: whatever runs on it is called by an invocation
 
     # Setting up
 
@@ -513,60 +411,40 @@ class ProcessExecutor(BaseExecutor):
             if self._is_shut:
                 raise RuntimeError("the executor was shut down")
             if self._crew is None:
-                self._looping = self._make_loader().prepare(LOOPING, _engine_settings(LOOPING))
+                self._roster.compile_first()
                 try:
-                    self._crew = Crew(self._settings, self._job, self._serve_start_up)
+                    self._crew = Crew(self._settings, self._roster.job, self._roster.serve_start_up)
                 except (OSError, RuntimeError) as error:
                     raise HostError(
                         f"no worker processes can be supervised: {error}; raise the limits on descriptors and "
                         "threads (ulimit -n, ulimit -u)"
                     ) from error
-                atexit.register(self._close_at_exit)
+                # The crew, not this: what is registered is never collected.
+                atexit.register(self._crew.close, _EXIT_SECONDS)
             return self._crew
-
-    def _make_loader(self) -> Loader:
-        if self._loader is None:
-            self._loader = Loader(self._directory, self._compile_limits)
-        return self._loader
-
-    def _own_loader(self) -> Loader:
-        with self._lock:
-            return self._make_loader()
-
-    def _job(self, place: Place | None) -> dict[str, Any]:
-        """What a worker for *place* is told at its start."""
-        loader, looping = self._loader, self._looping
-        if loader is None or looping is None:
-            raise HostError("a worker was to be started before there was anything for it to do")
-        directory = loader.cache.directory if loader.cache is not None else None
-        walls = None
-        if self._hardening is not None:
-            dirs = place.dirs if place is not None else ()
-            walls = {
-                "readable": [
-                    *([directory] if directory is not None else []),
-                    *(d.host for d in dirs if not d.writable),
-                ],
-                "writable": [d.host for d in dirs if d.writable],
-                "required": sorted(self._hardening),
-                "data": self._memory_limit,
-            }
-        return {
-            "cache_dir": directory,
-            "max_sandboxes": self._max_sandboxes,
-            "wait": _WORKER_WAIT,
-            "idle": self._idle,
-            "log_level": logging.WARNING,
-            "looping": [looping.key, looping.facts._asdict(), looping.artifact.hex()],
-            "walls": walls,
-            "parent": os.getpid(),
-        }
 
     def __del__(self) -> None:
         crew = getattr(self, "_crew", None)
         if crew is None or self._is_shut or self._pid != os.getpid():
             return
-        warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
+        try:
+            warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
+        finally:
+            # On a thread of its own, as `Executor` does it, and for the same reasons.
+            if self._guard is not None:
+                self._guard.leave()
+            with contextlib.suppress(RuntimeError):
+                _thread.start_new_thread(_close_forgotten, (crew, self._hosts))
+
+
+def _enter_host_thread(state: ThreadState) -> None:
+    state.depth += 1  # for good: whatever runs on it is called by an invocation
+
+
+def _close_forgotten(crew: Crew, hosts: HostThreads) -> None:
+    crew.close()
+    atexit.unregister(crew.close)
+    hosts.close()
 
 
 def _encode(
@@ -586,10 +464,6 @@ def _encode(
     if len(payload) > function.event_bytes:
         raise too_large(len(payload), function.event_bytes)
     return payload
-
-
-def _engine_settings(function: Function) -> EngineSettings:
-    return EngineSettings(function.stack, function.is_metered)
 
 
 def _parse_hardening(value: str | Collection[str]) -> frozenset[str] | None:

@@ -23,8 +23,8 @@ _SOCKET_BUFFER = 1 << 20
 _BRISK_SECONDS = 100e-6
 """A frame that came sooner than this after it was waited for lets the next one be waited for without sleeping.
 
-Putting a thread to sleep and waking it takes 20 to 40 µs on an idle processor, as much as all the rest of a small event.
-So where frames follow one another closely, whoever waits stays awake for about as long as that; where they do not, nobody
+Putting a thread to sleep and waking it takes 20 to 40 µs on an idle processor, as much as all the rest of a small
+event. So where frames follow one another closely, whoever waits stays awake for about as long as that; where they do not, nobody
 does, and no processor time is spent.
 """
 
