@@ -389,6 +389,10 @@ class Crew:
                 self._to_start.popleft()
                 self._workers[number] = worker
                 self._counts["started"] += 1
+                if self._is_closed:
+                    # While this one was started, all that there were have been ended.
+                    worker.is_leaving = True
+                    worker.kill("the executor was shut down")
             self._selector.register(worker.handle, selectors.EVENT_READ, lambda worker=worker: self._gone(worker))
             self._selector.register(
                 worker.control.socket, selectors.EVENT_READ, lambda worker=worker: self._listen(worker)

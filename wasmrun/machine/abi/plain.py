@@ -7,7 +7,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from wasmrun.errors import InvalidEvent, InvalidFunction, printable
+from wasmrun.errors import InvalidAnswer, InvalidEvent, InvalidFunction, printable
 from wasmrun.machine import capi
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import failure
@@ -47,6 +47,8 @@ class PlainCodec:
 
     def decode(self, answer: bytes) -> Any:
         """The number, a list where there are several, None where there is none."""
+        if len(answer) < len(self.results) * _VALUE_BYTES:
+            raise InvalidAnswer(f"{printable(self.entry)} gives {len(self.results)} numbers, and there are fewer")
         numbers = [
             struct.unpack_from(_FORMATS[kind], answer, at * _VALUE_BYTES)[0] for at, kind in enumerate(self.results)
         ]
