@@ -1,22 +1,17 @@
-"""The crew: the workers of one executor, who gets which, and the thread that watches and replaces them."""
+"""The crew: the workers of one executor, and which event gets which of them."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import selectors
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from wasmrun.errors import HostError, Throttled, WasmrunError, printable
+from wasmrun.errors import HostError, Throttled
 from wasmrun.function import Function
 from wasmrun.machine.failures import Stopped
-from wasmrun.processes import wire
-from wasmrun.processes.frames import BrokenFrame, Closed
 from wasmrun.processes.placement import Place, Seat, decide
 from wasmrun.processes.process import Lane, WorkerProcess
 from wasmrun.watch import Watch
@@ -83,26 +78,19 @@ class _Waiter:
         self.client = client
         self.place = place
         self.lane: Lane | None = None
-        self.error: WasmrunError | None = None
+        self.error: Exception | None = None
         self.ready = threading.Event()
 
 
 class Crew:
-    """The workers of one executor.
+    """The workers of one executor, as long as they live; whoever starts and buries them says so here.
 
-    *job* is what every worker is told at its start, *walls_for* its walls at a place. *serve* answers host
-    functions that a start-up calls while no event waits for it. The thread starts with the first event.
+    *ring* is called when there is something to do: a worker to start, or one that has just been ended.
     """
 
-    def __init__(
-        self,
-        settings: CrewSettings,
-        job: Callable[[Place | None], dict[str, Any]],
-        serve: Callable[[WorkerProcess, int, str, bytes], None],
-    ) -> None:
+    def __init__(self, settings: CrewSettings, ring: Callable[[], None]) -> None:
         self.settings = settings
-        self._job = job
-        self._serve = serve
+        self._ring = ring
         # Guards everything below, and what workers are used for. Held for a few assignments only.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -110,23 +98,13 @@ class Crew:
         self._waiting: deque[_Waiter] = deque()
         self._by_tenant: dict[str | None, int] = {}
         self._to_start: deque[Place | None] = deque()
-        self._to_bury: deque[WorkerProcess] = deque()
         self._next_number = 0
         self._in_flight = 0
         self._backoff = 0.0
         self._retry_at = 0.0
         self._counts: Counter[str] = Counter()
         self._is_closed = False
-        self._selector = selectors.DefaultSelector()
-        self._bell, self._ringer = os.pipe()
-        os.set_blocking(self._ringer, False)
-        self._selector.register(self._bell, selectors.EVENT_READ, None)
-        self._ended = threading.Event()
-        with self._lock:
-            self._to_start.extend([None] * settings.processes)
-        self._thread = threading.Thread(target=self._watch, name="wasmrun-supervisor", daemon=True)
-        self._thread.start()
-        self._ring()
+        self._to_start.extend([None] * settings.processes)
 
     # Who gets which worker
 
@@ -332,229 +310,12 @@ class Crew:
         self._to_start.append(place)
         self._ring()
 
-    # Watching
-
-    def _ring(self) -> None:
-        with contextlib.suppress(OSError):  # it rings already, or nobody listens any more
-            os.write(self._ringer, b"!")
-
-    def _watch(self) -> None:
-        """The supervisor's thread. Workers die with it, so it starts all of them and ends last."""
-        looked = time.monotonic()
-        try:
-            while True:
-                with self._lock:
-                    if self._is_closed and not self._workers:
-                        return
-                try:
-                    self._start_wanted()
-                    for key, _ in self._selector.select(_LOOK_SECONDS if not self._to_start else _TURN_SECONDS):
-                        if key.data is None:
-                            os.read(self._bell, 4096)
-                        else:
-                            key.data()
-                    if time.monotonic() - looked >= _LOOK_SECONDS:
-                        looked = time.monotonic()
-                        self._look_around()
-                except Exception:
-                    # Without a supervisor no worker would ever be replaced.
-                    _log.exception("a round of the supervisor failed")
-                    time.sleep(_TURN_SECONDS)
-        finally:
-            self._selector.close()
-            self._ended.set()
-
-    def _start_wanted(self) -> None:
-        while True:
-            with self._lock:
-                if self._is_closed:
-                    self._to_start.clear()
-                now = time.monotonic()
-                alive = sum(worker.is_wanted for worker in self._workers.values())
-                while self._to_start and alive >= self.settings.processes:
-                    self._to_start.pop()
-                if not self._to_start or now < self._retry_at:
-                    return
-                place = self._to_start[0]
-                number = self._next_number
-                self._next_number += 1
-            # Without the lock: a process takes a millisecond or two to start.
-            try:
-                worker = WorkerProcess(number, place if place is not None and place.dirs else None,
-                                       self._job(place), self.settings.lanes)  # fmt: skip
-            except (HostError, OSError) as error:
-                self._could_not_start(error if isinstance(error, HostError) else HostError(f"no worker: {error}"))
-                return
-            with self._lock:
-                self._to_start.popleft()
-                self._workers[number] = worker
-                self._counts["started"] += 1
-                if self._is_closed:
-                    # While this one was started, all that there were have been ended.
-                    worker.is_leaving = True
-                    worker.kill("the executor was shut down")
-            self._selector.register(worker.handle, selectors.EVENT_READ, lambda worker=worker: self._gone(worker))
-            self._selector.register(
-                worker.control.socket, selectors.EVENT_READ, lambda worker=worker: self._listen(worker)
-            )
-            self._selector.register(
-                worker.service.socket, selectors.EVENT_READ, lambda worker=worker: self._asked(worker)
-            )
-
-    def _could_not_start(self, error: HostError) -> None:
-        """Tell every event that waits; try again later, and later each time."""
-        _log.warning("%s", error)
-        with self._lock:
-            self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF), _LONGEST_BACKOFF)
-            self._retry_at = time.monotonic() + self._backoff
-            if any(worker.may_serve for worker in self._workers.values()):
-                return  # those that wait get one of these
-            for waiter in self._waiting:
-                waiter.error = HostError(error.message)
-                waiter.ready.set()
-            self._waiting.clear()
-
-    def _listen(self, worker: WorkerProcess) -> None:
-        # What came together with a message shows at no socket any more.
-        while self._heard(worker) and worker.control.has_more:
-            pass
-
-    def _heard(self, worker: WorkerProcess) -> bool:
-        """Take one message of *worker*; whether there was one."""
-        try:
-            message, _ = worker.control.receive()
-            worker.said += 1
-            if worker.said > _MOST_SAID:
-                raise BrokenFrame(f"more than {_MOST_SAID} messages a second")
-            what, *details = message
-            if what == "ready" and len(details) == 2 and type(details[1]) is list and not worker.is_ready:
-                worker.walls = tuple((str(w[0]), bool(w[1]), str(w[2]), str(w[3])) for w in details[1])
-                with self._lock:
-                    worker.is_ready = True
-                    worker.idle_since = time.monotonic()
-                    self._backoff = 0.0
-                    self._match()
-            elif what == "unfit" and not worker.is_ready:
-                error = wire.unpack_error(details[0])
-                worker.kill("it was not fit to serve")
-                self._could_not_start(HostError(f"a worker process is not fit to serve: {error.message}"))
-            elif what == "log" and [type(detail) for detail in details] == [str, int, str]:
-                # Only loggers that there are: a logger is never freed.
-                known = details[0].startswith("wasmrun") and details[0] in logging.root.manager.loggerDict
-                logger = logging.getLogger(details[0] if known else "wasmrun")
-                logger.log(min(details[1], logging.WARNING), "worker %d: %s", worker.pid, printable(details[2], _SHOWN))
-            elif what == "counted":
-                with self._lock:
-                    worker.counted = list(wire.unpack_pool(details[0])[:-1])
-                    self._changed.notify_all()
-            else:
-                raise BrokenFrame(f"{printable(what, _SHOWN)!r} at the wrong time")
-        except TimeoutError:
-            pass  # the rest of it is still to come
-        except Closed:
-            worker.kill(worker.killed_for or "its connection broke")
-            self._forget(worker.control.socket)
-        except (BrokenFrame, LookupError, TypeError, ValueError) as error:
-            worker.kill(f"it broke the protocol: {error}")
-        else:
-            return True
-        return False
-
-    def _asked(self, worker: WorkerProcess) -> None:
-        try:
-            message, request = worker.service.receive()
-            if message[0] != "serve" or [type(part) for part in message] != [str, int, str]:
-                raise BrokenFrame(f"{printable(message[0], _SHOWN)!r} where a host call belongs")
-            if worker.is_asking:
-                raise BrokenFrame("a host call before the reply to the last one")
-            worker.is_asking = True
-            self._serve(worker, message[1], message[2], request)
-        except TimeoutError:
-            pass  # as above
-        except Closed:
-            self._forget(worker.service.socket)
-        except BrokenFrame as error:
-            worker.kill(f"it broke the protocol: {error}")
-
-    def _gone(self, worker: WorkerProcess) -> None:
-        """A worker has ended: whoever talks with it learns it from its lane; it is replaced here."""
-        for file in (worker.handle, worker.control.socket, worker.service.socket):
-            self._forget(file)
-        with self._lock:
-            was_asked = worker.is_leaving
-            if not was_asked:
-                self._counts["killed" if worker.killed_for else "died"] += 1
-            worker.is_leaving = True
-            if not worker.is_ready:
-                # One that ends before it is ready is not started again and again.
-                self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF), _LONGEST_BACKOFF)
-                self._retry_at = time.monotonic() + self._backoff
-            if not was_asked and not self._is_closed:
-                self._to_start.append(None)
-                self._match()
-        if not was_asked:
-            _log.warning("worker %d %s", worker.pid, worker.epitaph())
-        if not worker.is_ready and not was_asked and not worker.killed_for:
-            self._could_not_start(HostError(f"a worker process {worker.epitaph()} before it was ready"))
-        with self._lock:
-            # Its lanes are closed when the last event has left them.
-            if worker.in_flight:
-                self._to_bury.append(worker)
-                return
-            self._workers.pop(worker.number, None)
-            self._changed.notify_all()
-        worker.bury()
-
-    def _look_around(self) -> None:
-        now = time.monotonic()
-        most = self.settings.most_memory
-        with self._lock:
-            workers = list(self._workers.values())
-            buried = [worker for worker in self._to_bury if not worker.in_flight]
-            for worker in buried:
-                self._to_bury.remove(worker)
-                self._workers.pop(worker.number, None)
-            if buried:
-                self._changed.notify_all()
-        for worker in buried:
-            worker.bury()
-        for worker in workers:
-            worker.said = 0
-            if not worker.is_ready and not worker.is_leaving and now - worker.started > _START_SECONDS:
-                worker.kill("it did not become ready")
-        worn = []
-        if most is not None:
-            worn = [one for one in workers if one.is_ready and (one.resident_bytes() or 0) > most]
-        with self._lock:
-            for worker in workers:
-                if (worker in worn or self._is_worn(worker)) and not worker.in_flight and not worker.is_leaving:
-                    self._replace(worker, None)
-            self._match()
-
-    def _forget(self, file: Any) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(file)
-
     # Of use to the executor
 
     def workers(self) -> list[WorkerProcess]:
         """Those that serve."""
         with self._lock:
             return [worker for worker in self._workers.values() if worker.may_serve]
-
-    def count(self, seconds: float) -> list[list[int]]:
-        """The counters of every worker's pool, of those that answer within *seconds*."""
-        workers = self.workers()
-        for worker in workers:
-            worker.counted = None
-            try:
-                with worker.talking:
-                    worker.control.send(["count"], until=time.monotonic() + seconds)
-            except (Closed, TimeoutError):
-                worker.counted = []
-        with self._lock:
-            self._changed.wait_for(lambda: all(worker.counted is not None for worker in workers), seconds)
-            return [worker.counted for worker in workers if worker.counted]
 
     def stats(self) -> CrewStats:
         """The counters, as one consistent value."""
@@ -572,22 +333,143 @@ class Crew:
                 throttled=counts["throttled"],
             )
 
-    def close(self, patience: float | None = None) -> bool:
-        """Wait for the events that workers have, at most *patience* seconds, then end them all; whether all had ended."""
+    # What becomes of workers
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, and has no worker any more."""
+        with self._lock:
+            return self._is_closed and not self._workers
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a worker is to be started, now or when the time has come to try again."""
+        return bool(self._to_start)
+
+    def next_start(self) -> tuple[int, Place | None] | None:
+        """The number and the place of a worker that is to be started now. `started` or `failed` must follow."""
+        with self._lock:
+            if self._is_closed:
+                self._to_start.clear()
+            alive = sum(worker.is_wanted for worker in self._workers.values())
+            while self._to_start and alive >= self.settings.processes:
+                self._to_start.pop()
+            if not self._to_start or time.monotonic() < self._retry_at:
+                return None
+            number = self._next_number
+            self._next_number += 1
+            return number, self._to_start[0]
+
+    def started(self, worker: WorkerProcess) -> None:
+        """*worker* is the one that `next_start` asked for."""
+        with self._lock:
+            if self._to_start:
+                self._to_start.popleft()
+            self._workers[worker.number] = worker
+            self._counts["started"] += 1
+            if self._is_closed:
+                # While this one was started, all that there were have been ended.
+                worker.is_leaving = True
+                worker.kill("the executor was shut down")
+
+    def failed(self, error: HostError, place: Place | None) -> None:
+        """No worker for *place* can be had: tell the events that wait for one; the next try is later each time."""
+        with self._lock:
+            self._back_off()
+            serves_others = any(worker.may_serve for worker in self._workers.values())
+            for waiter in [*self._waiting]:
+                if not serves_others or (waiter.place == place and place.dirs):
+                    self._refuse(waiter, HostError(error.message))
+
+    def _back_off(self) -> None:
+        self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF), _LONGEST_BACKOFF)
+        self._retry_at = time.monotonic() + self._backoff
+
+    def _refuse(self, waiter: _Waiter, error: Exception) -> None:
+        self._waiting.remove(waiter)
+        waiter.error = error
+        waiter.ready.set()
+
+    def is_now_ready(self, worker: WorkerProcess) -> None:
+        """*worker* may be given events."""
+        with self._lock:
+            worker.is_ready = True
+            worker.idle_since = time.monotonic()
+            self._backoff = 0.0
+            self._match()
+
+    def died(self, worker: WorkerProcess) -> bool:
+        """*worker* has ended. Whether that was unexpected."""
+        with self._lock:
+            is_surprise = not worker.is_leaving
+            worker.is_leaving = worker.is_dead = True
+            if is_surprise:
+                self._counts["killed" if worker.killed_for else "died"] += 1
+                if not worker.is_ready:
+                    # One that ends before it is ready is not started again and again.
+                    self._back_off()
+                if not self._is_closed:
+                    self._to_start.append(worker.place if worker.place is not None and worker.place.dirs else None)
+                    self._match()
+            return is_surprise
+
+    def take_dead(self) -> list[WorkerProcess]:
+        """The workers that have ended and whose last event has left them, for good."""
+        with self._lock:
+            dead = [worker for worker in self._workers.values() if worker.is_dead and not worker.in_flight]
+            for worker in dead:
+                del self._workers[worker.number]
+            if dead:
+                self._changed.notify_all()
+            return dead
+
+    def look_around(self) -> None:
+        """Replace workers that were used for long enough or have too much memory, and those that do not get ready."""
+        now = time.monotonic()
+        most = self.settings.most_memory
+        with self._lock:
+            workers = [worker for worker in self._workers.values() if worker.is_wanted]
+        # Without the lock: this asks the kernel.
+        large = [one for one in workers if most is not None and one.is_ready and (one.resident_bytes() or 0) > most]
+        with self._lock:
+            for worker in workers:
+                worker.said = 0
+                if not worker.is_ready and now - worker.started > _START_SECONDS:
+                    worker.kill("it did not become ready")
+                elif worker.is_wanted and not worker.in_flight and (worker in large or self._is_worn(worker)):
+                    self._replace(worker, None)
+            self._match()
+
+    def counted(self, worker: WorkerProcess, counters: list[int]) -> None:
+        """What the pool of *worker* counts, which was asked for."""
+        with self._lock:
+            worker.counted = counters
+            self._changed.notify_all()
+
+    def wait_for_counts(self, workers: list[WorkerProcess], seconds: float) -> list[list[int]]:
+        """The counters of those of *workers* that told them within *seconds*."""
+        with self._lock:
+            self._changed.wait_for(lambda: all(worker.counted is not None for worker in workers), seconds)
+            return [worker.counted for worker in workers if worker.counted]
+
+    def close(self, patience: float | None) -> bool:
+        """Give out nothing more, wait for the events that workers have, at most *patience* seconds, and end them all.
+
+        Whether all of the events had ended.
+        """
         with self._lock:
             self._is_closed = True
+            for waiter in [*self._waiting]:
+                self._refuse(waiter, RuntimeError("the executor was shut down"))
             has_ended = self._changed.wait_for(lambda: not self._in_flight, patience)
             for worker in self._workers.values():
                 worker.is_leaving = True
                 worker.kill("the executor was shut down")
-        self._ring()
-        self._ended.wait(10.0)
+            self._ring()
+            return has_ended
+
+    def abandon(self) -> list[WorkerProcess]:
+        """The workers that are left, which nobody watches any more."""
         with self._lock:
             left, self._workers = list(self._workers.values()), {}
-        for worker in left:
-            worker.bury()
-        for descriptor in (self._bell, self._ringer):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._bell = self._ringer = -1
-        return has_ended
+            return left

@@ -43,6 +43,7 @@ from wasmrun.processes.hosting import HostThreads
 from wasmrun.processes.placement import Place
 from wasmrun.processes.process import Lane
 from wasmrun.processes.roster import Entry, Roster, WorkerSettings, engine_settings
+from wasmrun.processes.supervisor import Supervisor
 from wasmrun.processes.talk import Reply, Talk, WorkerDied
 from wasmrun.reporting import complete_error
 from wasmrun.runner import too_large
@@ -130,7 +131,7 @@ class ProcessExecutor(BaseExecutor):
             default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
         )
         state = self._state
-        self._hosts = HostThreads(lambda: _enter_host_thread(state))
+        self._hosts = HostThreads(lambda watch: _enter_host_thread(state, watch))
         self._roster = Roster(
             WorkerSettings(max_sandboxes, parse_duration(idle), required, limit),
             lambda: Loader(directory, compile_limits),
@@ -139,7 +140,7 @@ class ProcessExecutor(BaseExecutor):
         )
         self._on_report = on_report
         self._is_at_least_once = at_least_once
-        self._crew: Crew | None = None
+        self._supervisor: Supervisor | None = None
         self._failures: Counter[str] = Counter()
 
     # What users call, beside what every executor has
@@ -147,7 +148,7 @@ class ProcessExecutor(BaseExecutor):
     def load(self, function: Function) -> Loaded:
         """Have a worker load *function* now: how it is called. Raises `InvalidFunction`."""
         check_function(function)
-        crew = self._open()
+        crew = self._open().crew
         entry = self._roster.entry(function)
         return Loaded(*self._with_lane(crew, entry, lambda lane: self._roster.known(lane, entry))[:4])
 
@@ -169,7 +170,7 @@ class ProcessExecutor(BaseExecutor):
         Raises `InvalidFunction` or `HostError` where it cannot be loaded.
         """
         check_function(function)
-        crew = self._open()
+        crew = self._open().crew
         entry = self._roster.entry(function)
         lanes: list[Lane] = []
         try:
@@ -189,7 +190,7 @@ class ProcessExecutor(BaseExecutor):
 
     def unload(self, function: Function) -> bool:
         """Forget *function* and free what workers hold of it; False where events of it run."""
-        crew = self._open()
+        crew = self._open().crew
         entry = self._roster.entries.get(function)
         if entry is None or crew.has_events(entry):
             return False
@@ -205,7 +206,7 @@ class ProcessExecutor(BaseExecutor):
     def inspect(self, function: Function) -> Inspection:
         """What *function*'s module is, imports and exports; whether it could run, and why not."""
         check_function(function)
-        crew = self._open()
+        crew = self._open().crew
         prepared = self._roster.loader.prepare(function, engine_settings(function))
         entry = Entry(self._roster.ids.number(), function, prepared, {})
 
@@ -220,22 +221,22 @@ class ProcessExecutor(BaseExecutor):
     def stats(self) -> ProcessStats:
         """Counters of the workers' pools, of invocations and of workers. One that was not used has none above 0."""
         self._check_process()
-        crew = self._crew
-        rows = [] if crew is None else crew.count(_COUNT_SECONDS)
+        supervisor = self._supervisor
+        rows = [] if supervisor is None else supervisor.count(_COUNT_SECONDS)
         empty = [0] * (len(PoolStats._fields) - 1)
         pool = PoolStats._make([*map(sum, zip(empty, *rows, strict=True)), {}])
         with self._lock:
             failures = dict(self._failures)
-        if crew is None:
+        if supervisor is None:
             return ProcessStats(pool, failures, CrewStats._make([0] * len(CrewStats._fields)))
-        stats = crew.stats()
+        stats = supervisor.crew.stats()
         return ProcessStats(
             pool._replace(in_flight=stats.in_flight, throttled=stats.throttled, waits=stats.waits), failures, stats
         )
 
     def walls(self) -> dict[int, tuple[tuple[str, bool, str, str], ...]]:
         """What became of each wall, by the process id of the worker: name, whether it is up, detail, remedy."""
-        crew = self._open()
+        crew = self._open().crew
         return {worker.pid: worker.walls for worker in crew.workers()}
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -255,16 +256,16 @@ class ProcessExecutor(BaseExecutor):
             workers.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
             self._close()
-        elif self._crew is not None:
+        elif self._supervisor is not None:
             threading.Thread(target=self._close, args=(workers,), name="wasmrun-closer", daemon=True).start()
 
     def _close(self, workers: Any = None) -> None:
         if workers is not None:
             workers.shutdown(wait=True)
-        crew = self._crew
-        if crew is not None:
-            crew.close()
-            atexit.unregister(crew.close)
+        supervisor = self._supervisor
+        if supervisor is not None:
+            supervisor.close()
+            atexit.unregister(supervisor.close)
         self._hosts.close()
 
     # One invocation
@@ -275,10 +276,10 @@ class ProcessExecutor(BaseExecutor):
         return self._work_on(function, event, options, keep)
 
     def _work_on(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
-        crew = self._crew
-        if crew is None or self._pid != os.getpid():
-            crew = self._open()
-        return self._call(self._execute, crew, function, event, options, keep)
+        supervisor = self._supervisor
+        if supervisor is None or self._pid != os.getpid():
+            supervisor = self._open()
+        return self._call(self._execute, supervisor.crew, function, event, options, keep)
 
     def _execute(
         self, watch: Watch | None, crew: Crew, function: Function, event: Any, options: CallOptions, keep: bool
@@ -328,6 +329,8 @@ class ProcessExecutor(BaseExecutor):
                 shape = self._roster.known(lane, entry, watch)
                 if watch is not None:
                     watch.see(talk)
+            if watch is not None and watch.reason is not None:
+                raise Stopped(watch.reason)
             codec = entry.codec or make_codec(shape, function)
             timeout = function.timeout
             if options.timeout is not None:
@@ -347,7 +350,11 @@ class ProcessExecutor(BaseExecutor):
                 # The worker took it for an answer, and had been told that no report was wanted.
                 report = talk.own_report(shape, time.monotonic() - before - waited, len(reply.answer))
                 reply = Reply(None, error, report._replace(event_bytes=len(payload)), ())
-        return self._settle(talk, codec, reply, waited, keep)
+        try:
+            return self._settle(talk, codec, reply, waited, keep)
+        finally:
+            # What is raised holds this frame, and may not be held by it; below as well.
+            del talk, reply
 
     def _settle(self, talk: Talk, codec: Codec, reply: Reply, waited: float, keep: bool) -> Any:
         """The value or the `Result` of an event that ran; its failure is raised, or part of the result."""
@@ -358,7 +365,11 @@ class ProcessExecutor(BaseExecutor):
             except FunctionError as failure:
                 error = failure
         if report is None:
-            raise error or HostError("a worker gave no report")
+            error = error or HostError("a worker gave no report")
+            try:
+                raise error
+            finally:
+                del error, reply, talk
         if isinstance(error, (GuestError, GuestExit, GuestTrap)) and talk.host_failure is not None:
             # The guest gave up because the host failed it: that is what the caller must see.
             error = talk.host_failure
@@ -377,7 +388,10 @@ class ProcessExecutor(BaseExecutor):
                 self._failures[type(error).__name__] += 1
             error.__traceback__ = None
             return Result(None, error, report, reply.logs)
-        raise error from error.__cause__
+        try:
+            raise error from error.__cause__
+        finally:
+            del error, reply, talk
 
     def _tell(self, on_report: Callable[[Report], object], report: Report) -> None:
         state = self._state
@@ -405,27 +419,27 @@ class ProcessExecutor(BaseExecutor):
 
     # Setting up
 
-    def _open(self) -> Crew:
+    def _open(self) -> Supervisor:
         self._check_process()
         with self._lock:
             if self._is_shut:
                 raise RuntimeError("the executor was shut down")
-            if self._crew is None:
+            if self._supervisor is None:
                 self._roster.compile_first()
                 try:
-                    self._crew = Crew(self._settings, self._roster.job, self._roster.serve_start_up)
+                    self._supervisor = Supervisor(self._settings, self._roster.job, self._roster.serve_start_up)
                 except (OSError, RuntimeError) as error:
                     raise HostError(
                         f"no worker processes can be supervised: {error}; raise the limits on descriptors and "
                         "threads (ulimit -n, ulimit -u)"
                     ) from error
-                # The crew, not this: what is registered is never collected.
-                atexit.register(self._crew.close, _EXIT_SECONDS)
-            return self._crew
+                # Not of this object: what is registered is not collected.
+                atexit.register(self._supervisor.close, _EXIT_SECONDS)
+            return self._supervisor
 
     def __del__(self) -> None:
-        crew = getattr(self, "_crew", None)
-        if crew is None or self._is_shut or self._pid != os.getpid():
+        supervisor = getattr(self, "_supervisor", None)
+        if supervisor is None or self._is_shut or self._pid != os.getpid():
             return
         try:
             warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)
@@ -434,16 +448,17 @@ class ProcessExecutor(BaseExecutor):
             if self._guard is not None:
                 self._guard.leave()
             with contextlib.suppress(RuntimeError):
-                _thread.start_new_thread(_close_forgotten, (crew, self._hosts))
+                _thread.start_new_thread(_close_forgotten, (supervisor, self._hosts))
 
 
-def _enter_host_thread(state: ThreadState) -> None:
-    state.depth += 1  # for good: whatever runs on it is called by an invocation
+def _enter_host_thread(state: ThreadState, watch: Watch) -> None:
+    state.depth = 1  # whatever runs on it is called by an invocation
+    state.watch = watch
 
 
-def _close_forgotten(crew: Crew, hosts: HostThreads) -> None:
-    crew.close()
-    atexit.unregister(crew.close)
+def _close_forgotten(supervisor: Supervisor, hosts: HostThreads) -> None:
+    supervisor.close()
+    atexit.unregister(supervisor.close)
     hosts.close()
 
 

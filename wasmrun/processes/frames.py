@@ -53,9 +53,9 @@ class Closed(Exception):
 class Channel:
     """One end of a stream of frames. One thread at a time sends, and one receives.
 
-    *most_payload* bounds what is received, and ``most_message`` the message before it. `receive` may be called again after a `TimeoutError`: what had
-    arrived until then is kept. With *turn_seconds*, that comes after so long at the latest: what it costs to
-    bound a wait is then paid once, and not at every frame.
+    *most_payload* bounds what is received, and ``most_message`` the message before it. `receive` may be called
+    again after a `TimeoutError`: what had arrived until then is kept. With *turn_seconds*, that comes after so
+    long at the latest: what it costs to bound a wait is then paid once, and not at every frame.
     """
 
     def __init__(self, sock: socket.socket, most_payload: int, turn_seconds: float | None = None) -> None:

@@ -11,13 +11,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from wasmrun.watch import Watch
+
 
 class HostCall:
-    """One call of a host function: its reply once ``done`` is set, or what it raised."""
+    """One call of a host function: its reply once ``done`` is set, or what it raised.
+
+    ``watch`` is what ends the functions that it runs itself.
+    """
 
     def __init__(self, work: Callable[..., bytes], args: tuple[Any, ...]) -> None:
         self._work = work
         self._args = args
+        self.watch = Watch()
         self.done = threading.Event()
         self.reply = b""
         self.error: BaseException | None = None
@@ -35,7 +41,7 @@ class HostCall:
 class HostThreads:
     """As many threads as there are calls at once; each waits for the next call when it has done one."""
 
-    def __init__(self, enter: Callable[[], Any]) -> None:
+    def __init__(self, enter: Callable[[Watch], Any]) -> None:
         self._enter = enter
         self._calls: queue.SimpleQueue[HostCall | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -64,8 +70,8 @@ class HostThreads:
             self._calls.put(None)
 
     def _work(self, call: HostCall | None) -> None:
-        self._enter()
         while call is not None:
+            self._enter(call.watch)
             call.run()
             with self._lock:
                 self._idle += 1

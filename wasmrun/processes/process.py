@@ -52,6 +52,7 @@ class WorkerProcess:
         self.place = place
         self.is_ready = False
         self.is_leaving = False
+        self.is_dead = False
         self.uses = 0
         self.started = time.monotonic()
         self.idle_since = self.started

@@ -20,7 +20,7 @@ from wasmrun.machine.abi.base import Codec, Shape
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.loader import Loader, Prepared
-from wasmrun.machine.program import make_codec
+from wasmrun.machine.program import check_directories, make_codec
 from wasmrun.processes.crew import Client
 from wasmrun.processes.frames import Closed
 from wasmrun.processes.hosting import HostThreads
@@ -110,6 +110,7 @@ class Roster:
             entry = self.entries.get(function)
             if entry is None:
                 prepared = self.loader.prepare(function, engine_settings(function))
+                check_directories(function)  # no worker could be started for it
                 entry = Entry(self.ids.number(), function, prepared, self._server.exchanges(function))
                 with self._lock:
                     self.entries[function] = self._by_number[entry.number] = entry

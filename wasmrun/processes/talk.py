@@ -246,7 +246,8 @@ class Talk:
     def _wait(self, call: HostCall, until: float) -> bytes:
         while not call.done.wait(TURN_SECONDS):
             if self.stop is not None or time.monotonic() >= until:
-                # It goes on, on its own thread; nobody waits for it any more.
+                # It goes on, on its own thread; nobody waits for it any more, nor for what it runs.
+                call.watch.stop("cancelled")
                 return refusal("the host function did not answer in time")
         if call.error is not None:
             if isinstance(call.error, HostError):

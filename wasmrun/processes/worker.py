@@ -247,7 +247,10 @@ class Worker:
                     lane.send(*answer)
                 function = self._functions.get(details[0]) if what == "run" else None
                 if function is not None:
+                    # What a start-up asks the host now is asked for no event.
+                    self._lane.channel = None
                     self._executor.top_up(function)
+                    self._lane.channel = lane
             except (Closed, BrokenFrame):
                 os._exit(1)  # the executor is gone, or this is not one
 
@@ -299,8 +302,8 @@ class Worker:
         options = CallOptions(timeout, tenant, request_id)
         self._lane.is_awaited, self._lane.is_kept = True, keep
         if not keep:
-            self._executor.serve(watch, self._functions[number], payload, options, False)
-            return ()
+            answer = self._executor.serve(watch, self._functions[number], payload, options, False)
+            return (_DONE, answer) if self._end_wait() else ()
         found = self._executor.serve(watch, self._functions[number], payload, options, True)
         if isinstance(found.error, FunctionError):
             error = wire.pack_error(found.error)
