@@ -180,10 +180,15 @@ def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[Ext
     _check_imports(module.imports, offered)
     _check_sizes(module, function)
     _check_exports(module, function)
+    check_directories(function)
+    return offered
+
+
+def check_directories(function: Function) -> None:
+    """Raise `InvalidFunction` where a directory that is granted to *function* is none."""
     for directory in function.dirs:
         if not os.path.isdir(directory.host):
             raise InvalidFunction(f"the granted directory {printable(directory.host)} does not exist, or is none")
-    return offered
 
 
 def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:

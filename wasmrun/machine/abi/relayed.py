@@ -19,7 +19,8 @@ class Relayed:
     """*inner*, called with encoded events and giving encoded answers.
 
     *begin* is told when the guest gets its event, *reply* gets the answer: before the sandbox is given back, so
-    that nobody waits for that.
+    that nobody waits for that. Where it may take another event (*is_checked*), cleaning it up runs the guest, as
+    a part of this event, and there is no early reply.
     """
 
     needs_context = False
@@ -61,5 +62,6 @@ class Relayed:
         """
         if self._is_checked or (self._has_envelope and answer[:2] != _VALUE):
             self._inner.decode(answer)
-        self._reply(answer)
+        if not self._is_checked:
+            self._reply(answer)
         return answer
