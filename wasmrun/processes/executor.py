@@ -373,12 +373,16 @@ class ProcessExecutor(BaseExecutor):
         if isinstance(error, (GuestError, GuestExit, GuestTrap)) and talk.host_failure is not None:
             # The guest gave up because the host failed it: that is what the caller must see.
             error = talk.host_failure
+            report = report._replace(fuel_exact=False)
         report = report._replace(
             pool_wait=report.pool_wait + waited, status="success" if error is None else type(error).__name__
         )
         if isinstance(error, (FunctionError, HostError)):
             error.logs = reply.logs
-            complete_error(error, report)
+            if error is reply.error:
+                error.report = report  # the rest of it was completed where it happened
+            else:
+                complete_error(error, report)
         if self._on_report is not None:
             self._tell(self._on_report, report)
         if error is None:
