@@ -130,12 +130,12 @@ class WorkerProcess:
     @property
     def is_wanted(self) -> bool:
         """Whether it is to stay."""
-        return not (self.is_leaving or self.killed_for)
+        return not (self.is_leaving or self.killed_for or self._process.returncode is not None)
 
     @property
     def may_serve(self) -> bool:
         """Whether it may get an event."""
-        return self.is_ready and not (self.is_leaving or self.killed_for)
+        return self.is_ready and self.is_wanted
 
     @property
     def in_flight(self) -> int:
@@ -148,6 +148,13 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, OSError):
             signal.pidfd_send_signal(self.handle, signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Give it up, whose connection broke: it has ended by itself, or is ended now."""
+        try:
+            self._process.wait(_LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill("it hung up, and lived on")
+
     def resident_bytes(self) -> int | None:
         """How much memory it has resident; None where that cannot be known."""
         try:
@@ -157,12 +164,14 @@ class WorkerProcess:
             return None
 
     def epitaph(self) -> str:
-        """How it ended, and the end of what it said to stderr; once it has ended."""
+        """Why it was killed, else how it ended, and the end of what it said to stderr; once it has ended."""
+        if self.killed_for:
+            return f"was killed because {self.killed_for}"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_SECONDS)
         status = self._process.returncode
         if status is None:
-            how = "hung up, and lived on"
+            how = "does not answer any more"
         elif status < 0:
             with contextlib.suppress(ValueError):
                 status = signal.Signals(-status).name

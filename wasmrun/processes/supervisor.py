@@ -165,7 +165,7 @@ class Supervisor:
         except TimeoutError:
             pass  # the rest of it is still to come
         except Closed:
-            worker.kill(worker.killed_for or "its connection broke")
+            worker.hang_up()
             self._forget(worker.control.socket)
         except (BrokenFrame, LookupError, TypeError, ValueError) as error:
             worker.kill(f"it broke the protocol: {error}")

@@ -26,6 +26,10 @@ GRACE_SECONDS = 0.15
 _STOP_SECONDS = 0.1
 """What a worker may take to stop a guest that was cancelled before it is killed."""
 
+_LATE_SECONDS = 0.02
+"""By how much a host call may outlast the event: the guest's time began a little later than it was counted here, and
+a guest that is told before its end that the host has no time would answer."""
+
 _LOAD_SECONDS = 10.0
 """What a worker may take for anything that is no event: it compiles nothing, so it takes milliseconds."""
 
@@ -238,7 +242,7 @@ class Talk:
             call = self._hosts.start(exchange, self, request)
         except RuntimeError as error:
             raise HostError(f"no thread for a host function: {error}") from None
-        until = self._kill_at - GRACE_SECONDS
+        until = self._kill_at - GRACE_SECONDS + _LATE_SECONDS
         if self._host_seconds is not None:
             until = min(until, time.monotonic() + self._host_seconds)
         self._channel.send(["reply"], self._wait(call, until), until=self._kill_at)
@@ -280,14 +284,13 @@ class Talk:
     def _broken(self, error: Exception) -> WorkerDied:
         if isinstance(error, BrokenFrame):
             self._lane.worker.kill(f"it broke the protocol: {error}")
+        self._lane.worker.hang_up()
         return self._died()
 
     def _died(self) -> WorkerDied:
         worker = self._lane.worker
         if self.stop is not None:
             raise Stopped(self.stop) from None
-        how = f"was killed because {worker.killed_for}" if worker.killed_for else worker.epitaph()
-        worker.kill("its connection broke")
         more = "; the event may have run in part" if self._has_event else ""
-        message = f"the worker process that ran {self._function.label} {how}{more}"
+        message = f"the worker process that ran {self._function.label} {worker.epitaph()}{more}"
         return WorkerDied(message, has_event=self._has_event)
