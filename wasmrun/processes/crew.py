@@ -19,7 +19,8 @@ from wasmrun.watch import Watch
 _log = logging.getLogger("wasmrun.processes")
 
 _TURN_SECONDS = 0.02
-_START_SECONDS = 20.0
+_START_SECONDS = 10.0
+"""How long a worker may take to become ready; it takes 0.2 on a machine that has time for it."""
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
 _LOOK_SECONDS = 1.0
@@ -72,13 +73,15 @@ class Client:
 class _Waiter:
     """An event that has no worker yet."""
 
-    __slots__ = ("client", "error", "lane", "place", "ready")
+    __slots__ = ("client", "error", "is_expecting", "lane", "place", "ready")
 
     def __init__(self, client: Client, place: Place) -> None:
         self.client = client
         self.place = place
         self.lane: Lane | None = None
         self.error: Exception | None = None
+        # A worker is being started for it: that takes longer than waits may be, and is no lack of workers.
+        self.is_expecting = False
         self.ready = threading.Event()
 
 
@@ -130,10 +133,14 @@ class Crew:
         self._ring()
         until = time.monotonic() + self.settings.wait
         try:
-            while not waiter.ready.wait(min(_TURN_SECONDS, max(0.0, until - time.monotonic()))):
+            turn = 0.0
+            while not waiter.ready.wait(turn):
+                turn = _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
-                if time.monotonic() >= until:
+                if waiter.is_expecting:
+                    until = time.monotonic() + self.settings.wait
+                elif time.monotonic() >= until:
                     raise self._throttled(waiter)
         except BaseException:
             with self._lock:
@@ -187,8 +194,6 @@ class Crew:
                 reason = f"{function.label} has reached its concurrency of {function.concurrency}"
             elif self._is_tenant_full(tenant):
                 reason = f"the tenant has reached its concurrency of {self.settings.tenant_concurrency}"
-            elif not any(worker.is_ready for worker in self._workers.values()):
-                reason = "no worker process has become ready"
             else:
                 reason = f"all {self.settings.processes} workers are in use (processes)"
         return Throttled(f"no worker for {function.label} within {self.settings.wait:g} s: {reason}; try again later")
@@ -243,6 +248,7 @@ class Crew:
         # One waiter a tenant and turn, so that a flood of one is no queue before another.
         queues: dict[str | None, deque[_Waiter]] = {}
         for waiter in self._waiting:
+            waiter.is_expecting = False
             queues.setdefault(waiter.place.tenant, deque()).append(waiter)
         order = sorted(queues, key=lambda tenant: held[tenant])
         while order:
@@ -262,10 +268,11 @@ class Crew:
                 continue  # others behind it need not wait for that
             if self._is_tenant_full(place.tenant):
                 return False
+            awaited = {other.place for other in self._waiting}
             seats = [
                 Seat(
                     worker.number, worker.place, worker.is_ready, len(worker.free), worker.in_flight,
-                    now - worker.idle_since,
+                    now - worker.idle_since, not worker.uses and worker.place in awaited,
                 )
                 for worker in self._workers.values()
                 if worker.is_wanted
@@ -278,13 +285,14 @@ class Crew:
             if decision.action == "use":
                 self._seat(waiter, self._workers[decision.number])
                 return True
-            coming[place] += 1
+            waiter.is_expecting = decision.action != "wait"
+            coming[place] += waiter.is_expecting
             if decision.action == "start":
                 self._to_start.append(place)
                 self._ring()
             elif decision.action == "replace":
                 self._replace(self._workers[decision.number], place)
-            else:
+            elif decision.action == "wait":
                 return False
         return False
 

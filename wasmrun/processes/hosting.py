@@ -52,14 +52,12 @@ class HostThreads:
         """Begin a call. Raises `RuntimeError` where no thread can be had."""
         call = HostCall(work, args)
         with self._lock:
-            has_idle = self._idle > 0
-            if has_idle:
+            if self._idle > 0:
                 self._idle -= 1
             else:
-                threading.Thread(target=self._work, args=(call,), name="wasmrun-host", daemon=True).start()
+                threading.Thread(target=self._work, name="wasmrun-host", daemon=True).start()
                 self._count += 1
-        if has_idle:
-            self._calls.put(call)
+        self._calls.put(call)
         return call
 
     def close(self) -> None:
@@ -69,10 +67,10 @@ class HostThreads:
         for _ in range(count):
             self._calls.put(None)
 
-    def _work(self, call: HostCall | None) -> None:
-        while call is not None:
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
             self._enter(call.watch)
             call.run()
             with self._lock:
                 self._idle += 1
-            call = self._calls.get()
+            del call  # what it holds goes before the next one comes

@@ -23,7 +23,10 @@ class Place(NamedTuple):
 
 
 class Seat(NamedTuple):
-    """What placement needs to know of one worker. ``place`` is None while it has served nobody."""
+    """What placement needs to know of one worker. ``place`` is None while it may still serve anybody.
+
+    ``is_awaited`` where it was started for an event that still waits.
+    """
 
     number: int
     place: Place | None
@@ -31,16 +34,18 @@ class Seat(NamedTuple):
     free_lanes: int
     in_flight: int
     idle_seconds: float
+    is_awaited: bool = False
 
 
 class Decision(NamedTuple):
-    """What to do for an event: "use" or "replace" worker *number*, "start" a new one, or "wait"."""
+    """What to do for an event: "use" or "replace" worker *number*, "start" one, "expect" one that starts, or "wait"."""
 
     action: str
     number: int = -1
 
 
 WAIT = Decision("wait")
+EXPECT = Decision("expect")
 
 
 def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int, coming: int = 0) -> Decision:
@@ -63,7 +68,7 @@ def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int,
             return Decision("use", ready[0].number)
         starting = sum(not seat.is_ready and seat.place in (None, place) for seat in seats)
         if starting > coming:
-            return WAIT
+            return EXPECT
         if len(seats) < processes:
             return Decision("start")
         if ready:
@@ -74,6 +79,8 @@ def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int,
         if seat.place not in (None, place)
         and seat.is_ready
         and not seat.in_flight
+        # Two that each replace what was started for the other would go on so for ever.
+        and not seat.is_awaited
         and _gives_way(seat, seats, place, held=held, share=share)
     ]
     if victims:

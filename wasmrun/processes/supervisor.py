@@ -30,6 +30,7 @@ _END_SECONDS = 10.0
 _MOST_SAID = 1000
 """Messages that a worker may have for the supervisor between two looks around; it has hardly any."""
 _SHOWN = 2_000
+_UNFIT = "it was not fit to serve"
 
 
 class Supervisor:
@@ -151,7 +152,7 @@ class Supervisor:
                 self.crew.is_now_ready(worker)
             elif what == "unfit" and not worker.is_ready:
                 error = wire.unpack_error(details[0])
-                worker.kill("it was not fit to serve")
+                worker.kill(_UNFIT)
                 self._give_up(HostError(f"a worker process is not fit to serve: {error.message}"), worker.place)
             elif what == "log" and [type(detail) for detail in details] == [str, int, str]:
                 # Only loggers that there are: a logger is never freed.
@@ -204,8 +205,9 @@ class Supervisor:
         if not self.crew.died(worker):
             return
         _log.warning("worker %d %s", worker.pid, worker.epitaph())
-        if not worker.is_ready and not worker.killed_for:
-            self._give_up(HostError(f"a worker process {worker.epitaph()} before it was ready"), worker.place)
+        if not worker.is_ready and worker.killed_for != _UNFIT:
+            end = f"was killed: {worker.killed_for}" if worker.killed_for else f"{worker.epitaph()} before it was ready"
+            self._give_up(HostError(f"a worker process {end}"), worker.place)
 
     def _forget(self, file: Any) -> None:
         with contextlib.suppress(KeyError, ValueError):
