@@ -127,7 +127,7 @@ class _Executor(Executor):
         shelf = core.shelves.get(function)
         if shelf is not None:
             core.pool.sweep()
-            if shelf.needs_keeper and not shelf.is_slow:
+            if shelf.needs_keeper and not shelf.is_slow and time.monotonic() >= shelf.retry_at:
                 core.pool.fill(shelf, 1)
 
 
@@ -266,6 +266,7 @@ class Worker:
             if what == "prewarm":
                 return (["prewarmed", self._executor.prewarm(function)],)
             if what == "unload":
+                del self._functions[details[0]]
                 return (["unloaded", self._executor.unload(function)],)
             raise HostError(f"this worker does not know {what!r}")
         except WasmrunError as error:
