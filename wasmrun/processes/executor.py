@@ -36,7 +36,6 @@ from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.inspection import Inspection
 from wasmrun.machine.loader import Compiled, Loader
-from wasmrun.machine.program import make_codec
 from wasmrun.processes import wire
 from wasmrun.processes.crew import Crew, CrewSettings, CrewStats
 from wasmrun.processes.hosting import HostThreads
@@ -150,7 +149,7 @@ class ProcessExecutor(BaseExecutor):
         check_function(function)
         crew = self._open().crew
         entry = self._roster.entry(function)
-        return Loaded(*self._with_lane(crew, entry, lambda lane: self._roster.known(lane, entry))[:4])
+        return Loaded(*self._with_lane(crew, entry, lambda lane: self._roster.known(lane, entry).shape)[:4])
 
     def compile(self, function: Function) -> Compiled:
         """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""
@@ -324,14 +323,14 @@ class ProcessExecutor(BaseExecutor):
             talk = self._roster.talk(lane, entry, request_id)
             if watch is not None:
                 watch.see(talk)
-            shape = lane.worker.known.get(entry.number)
-            if shape is None:
-                shape = self._roster.known(lane, entry, watch)
+            known = lane.worker.known.get(entry.number)
+            if known is None:
+                known = self._roster.known(lane, entry, watch)
                 if watch is not None:
                     watch.see(talk)
             if watch is not None and watch.reason is not None:
                 raise Stopped(watch.reason)
-            codec = entry.codec or make_codec(shape, function)
+            shape, codec = known
             timeout = function.timeout
             if options.timeout is not None:
                 timeout = min(timeout, parse_duration(options.timeout))

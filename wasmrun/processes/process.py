@@ -12,13 +12,13 @@ import sys
 import tempfile
 import threading
 import time
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from wasmrun.errors import HostError, printable
 from wasmrun.hardening.cgroup import MemoryGroup
 from wasmrun.hardening.wall import Missing
 from wasmrun.machine import capi
-from wasmrun.machine.abi.base import Shape
+from wasmrun.machine.abi.base import Codec, Shape
 from wasmrun.processes.frames import MOST_MESSAGE, Channel
 from wasmrun.processes.placement import Place
 
@@ -41,6 +41,16 @@ class Lane:
         self.turn = 0
 
 
+class Known(NamedTuple):
+    """A function as a worker knows it: how it is called there, and what encodes its events.
+
+    By each worker's own word: one that lies harms only those whom it serves.
+    """
+
+    shape: Shape
+    codec: Codec
+
+
 class WorkerProcess:
     """A worker from its start to its end. What it is used for, the crew decides, under its lock.
 
@@ -58,7 +68,7 @@ class WorkerProcess:
         self.idle_since = self.started
         self.loading = threading.Lock()
         """Held while a function is shipped there: once a worker."""
-        self.known: dict[int, Shape] = {}
+        self.known: dict[int, Known] = {}
         self.walls: tuple[tuple[str, bool, str, str], ...] = ()
         self.counted: list[int] | None = None
         self.is_asking = False

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from wasmrun.calls import check_function
 from wasmrun.errors import HostError
 from wasmrun.function import Function
-from wasmrun.machine.abi.base import Codec, Shape
+from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.loader import Loader, Prepared
@@ -25,7 +25,7 @@ from wasmrun.processes.crew import Client
 from wasmrun.processes.frames import Closed
 from wasmrun.processes.hosting import HostThreads
 from wasmrun.processes.placement import Place
-from wasmrun.processes.process import Lane, WorkerProcess
+from wasmrun.processes.process import Known, Lane, WorkerProcess
 from wasmrun.processes.talk import Talk, WorkerDied
 from wasmrun.runner import RequestIds
 from wasmrun.serving import Server
@@ -48,21 +48,13 @@ class WorkerSettings(NamedTuple):
 
 
 class Entry(Client):
-    """A function that was used: its artifact, what answers its calls of the host, and how it is called."""
+    """A function that was used: its artifact, and what answers its calls of the host."""
 
     def __init__(self, number: int, function: Function, prepared: Prepared, exchanges: dict[str, Exchange]) -> None:
         super().__init__(function, number)
         self.place = Place(function.tenant, function.dirs)
         self.prepared = prepared
         self.exchanges = exchanges
-        self.shape: Shape | None = None
-        self.codec: Codec | None = None
-
-    def learn(self, shape: Shape) -> None:
-        """Take over what the first worker that loaded it says."""
-        if self.codec is None:
-            self.shape = shape
-            self.codec = make_codec(shape, self.function)
 
 
 class Roster:
@@ -120,12 +112,12 @@ class Roster:
         """A talk about an event of *entry*, or about the function itself."""
         return Talk(lane, entry.function, request_id, entry.exchanges, self._hosts, self._host_seconds)
 
-    def known(self, lane: Lane, entry: Entry, watch: Watch | None = None) -> Shape:
-        """How the function of *entry* is called in *lane*'s worker; it is shipped there at its first event."""
+    def known(self, lane: Lane, entry: Entry, watch: Watch | None = None) -> Known:
+        """The function of *entry* as *lane*'s worker knows it; it is shipped there at its first event."""
         worker = lane.worker
         with worker.loading:
-            shape = worker.known.get(entry.number)
-            if shape is None:
+            known = worker.known.get(entry.number)
+            if known is None:
                 try:
                     shape = self._ship(lane, entry, watch)
                 except WorkerDied:
@@ -137,9 +129,8 @@ class Roster:
                     # Somebody has emptied the cache meanwhile.
                     entry.prepared = self.loader.prepare(entry.function, settings)
                     shape = self._ship(lane, entry, watch)
-                entry.learn(shape)
-                worker.known[entry.number] = shape
-            return shape
+                known = worker.known[entry.number] = Known(shape, make_codec(shape, entry.function))
+            return known
 
     def _ship(self, lane: Lane, entry: Entry, watch: Watch | None) -> Shape:
         prepared = entry.prepared
