@@ -174,8 +174,11 @@ class Loader:
                 if self._library is None:
                     import hashlib  # with OpenSSL, and only the first run with this library needs it
 
-                    with open(capi.LIBRARY_PATH, "rb") as file:
-                        self._library = hashlib.file_digest(file, "sha256").hexdigest()
+                    try:
+                        with open(capi.LIBRARY_PATH, "rb") as file:
+                            self._library = hashlib.file_digest(file, "sha256").hexdigest()
+                    except OSError as error:
+                        raise HostError(f"the engine's library cannot be read: {error}") from error
                     if self.cache is not None:
                         self.cache.remember(name, self._library)
             return self._library

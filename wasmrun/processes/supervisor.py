@@ -50,7 +50,11 @@ class Supervisor:
         self._job = job
         self._serve = serve
         self._selector = selectors.DefaultSelector()
-        self._bell, self._ringer = os.pipe()
+        try:
+            self._bell, self._ringer = os.pipe()
+        except OSError:
+            self._selector.close()
+            raise
         os.set_blocking(self._ringer, False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._ended = threading.Event()
