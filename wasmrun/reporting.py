@@ -1,11 +1,17 @@
-"""Reports: the one record of an invocation, made from the sandbox that it ran in."""
+"""Reports: the one record of an invocation, made from the sandbox that it ran in, and told to whoever asked for it."""
 
 from __future__ import annotations
 
-from wasmrun.errors import FunctionError, GuestError, GuestExit, GuestTrap, HostError, TimedOut
+import logging
+from collections.abc import Callable
+
+from wasmrun.errors import FunctionError, GuestError, GuestExit, GuestTrap, HostError, TimedOut, printable
 from wasmrun.invocation import Report
 from wasmrun.sandbox import Sandbox
+from wasmrun.threadstate import ThreadState
 from wasmrun.units import format_size
+
+_log = logging.getLogger("wasmrun")
 
 _NEAR = 0.9
 """Share of its limit from which a memory is said to be near it."""
@@ -24,7 +30,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | HostError | None, log_b
         start=sandbox.start,
         status="success" if error is None else type(error).__name__,
         duration=sandbox.run_ns / 1e9,
-        init_duration=sandbox.prepare_ns / 1e9 if sandbox.start == "cold" else None,
+        init_duration=sandbox.prepare_ns / 1e9 if sandbox.start in ("cold", "snapshot") else None,
         pool_wait=sandbox.waited_ns / 1e9,
         fuel_used=sandbox.fuel_used() if function.is_metered else None,
         fuel_exact=error is None or (sandbox.stop is None and _fuel_is_exact(error)),
@@ -52,3 +58,19 @@ def _fuel_is_exact(error: FunctionError | HostError) -> bool:
     if isinstance(error, GuestTrap):
         return error.kind in ("unreachable", "abort", "host call")
     return not isinstance(error, (TimedOut, HostError))
+
+
+def tell(on_report: Callable[[Report], object], report: Report, state: ThreadState) -> None:
+    """Call the program's own function, which Ctrl-C may end as it would anywhere in the program."""
+    watch = state.watch
+    state.depth += 1
+    if watch is not None:
+        watch.is_busy = False
+    try:
+        on_report(report)
+    except Exception:
+        _log.exception("on_report failed for request %s", printable(report.request_id))
+    finally:
+        if watch is not None:
+            watch.is_busy = True
+        state.depth -= 1

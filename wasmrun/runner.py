@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import threading
 import time
@@ -28,14 +27,12 @@ from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.program import Program
 from wasmrun.pool import Unloaded
-from wasmrun.reporting import complete_error, make_report
+from wasmrun.reporting import complete_error, make_report, tell
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import Shelf
 from wasmrun.threadstate import ThreadState
 from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import Watch
-
-_log = logging.getLogger("wasmrun")
 
 
 class RequestIds:
@@ -209,26 +206,10 @@ class Runner:
             error.logs = logs
             complete_error(error, report)
         if self._on_report is not None:
-            self._tell(self._on_report, report)
+            tell(self._on_report, report, self._state)
         if not keep:
             return value
         return Result(value, error if isinstance(error, FunctionError) else None, report, logs)
-
-    def _tell(self, on_report: Callable[[Report], object], report: Report) -> None:
-        """Call the program's own function, which Ctrl-C may end as it would anywhere in the program."""
-        state = self._state
-        watch = state.watch
-        state.depth += 1
-        if watch is not None:
-            watch.is_busy = False
-        try:
-            on_report(report)
-        except Exception:
-            _log.exception("on_report failed for request %s", report.request_id)
-        finally:
-            if watch is not None:
-                watch.is_busy = True
-            state.depth -= 1
 
     def _give_back(self, shelf: Shelf, sandbox: Sandbox, watch: Watch | None) -> None:
         """Return the sandbox to the pool, and let the keeper know."""

@@ -220,8 +220,8 @@ class Crew:
             self._by_tenant[tenant] = left
         else:
             del self._by_tenant[tenant]
-        if len(worker.free) == len(worker.lanes) and self._is_worn(worker):
-            self._replace(worker, None)
+        if self._is_worn(worker):
+            self._retire(worker)
         if self._waiting:
             self._match()
         if self._is_closed:
@@ -231,6 +231,8 @@ class Crew:
         settings = self.settings
         if worker.is_leaving or worker.killed_for:
             return False
+        if worker.is_retiring:
+            return True
         if settings.most_uses is not None and worker.uses >= settings.most_uses:
             return True
         return settings.most_seconds is not None and time.monotonic() - worker.started >= settings.most_seconds
@@ -245,6 +247,8 @@ class Crew:
             worker.place.tenant for worker in self._workers.values() if worker.place is not None
         )
         coming: Counter[Place] = Counter()
+        # Places for which there is nothing now; events of other places pass those that wait there.
+        stuck: set[Place] = set()
         # One waiter a tenant and turn, so that a flood of one is no queue before another.
         queues: dict[str | None, deque[_Waiter]] = {}
         for waiter in self._waiting:
@@ -255,23 +259,23 @@ class Crew:
             still = []
             for tenant in order:
                 queue = queues[tenant]
-                if self._seat_one(queue, len(tenants), coming, now) and queue:
+                if self._seat_one(queue, len(tenants), coming, stuck, now) and queue:
                     still.append(tenant)
             order = still
 
-    def _seat_one(self, queue: deque[_Waiter], tenants: int, coming: Counter[Place], now: float) -> bool:
+    def _seat_one(self, queue: deque[_Waiter], tenants: int, coming: Counter[Place], stuck: set[Place], now: float) -> bool:
         """Seat the first of *queue* that may run; whether another one of it is worth a try."""
         while queue:
             waiter = queue.popleft()
             place = waiter.place
-            if waiter.client.is_full:
+            if waiter.client.is_full or place in stuck:
                 continue  # others behind it need not wait for that
             if self._is_tenant_full(place.tenant):
                 return False
             awaited = {other.place for other in self._waiting}
             seats = [
                 Seat(
-                    worker.number, worker.place, worker.is_ready, len(worker.free), worker.in_flight,
+                    worker.number, worker.place, worker.may_serve, len(worker.free), worker.in_flight,
                     now - worker.idle_since, not worker.uses and worker.place in awaited,
                 )
                 for worker in self._workers.values()
@@ -310,6 +314,12 @@ class Crew:
         self._by_tenant[place.tenant] = self._by_tenant.get(place.tenant, 0) + 1
         return lane
 
+    def _retire(self, worker: WorkerProcess) -> None:
+        """Replace *worker* as soon as it has no event; until then it gets no more. Lock held."""
+        worker.is_retiring = True
+        if not worker.in_flight:
+            self._replace(worker, worker.place if worker.place is not None and worker.place.dirs else None)
+
     def _replace(self, worker: WorkerProcess, place: Place | None) -> None:
         """Let *worker*, which has no event, go, and start another one for *place*. Lock held."""
         worker.is_leaving = True
@@ -345,9 +355,14 @@ class Crew:
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed, and has no worker any more."""
+        """Whether it was closed, and no worker lives any more."""
         with self._lock:
-            return self._is_closed and not self._workers
+            return self._is_closed and all(worker.is_dead for worker in self._workers.values())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it gives nobody a worker any more."""
+        return self._is_closed
 
     @property
     def is_short(self) -> bool:
@@ -444,8 +459,8 @@ class Crew:
                 worker.said = 0
                 if not worker.is_ready and now - worker.started > _START_SECONDS:
                     worker.kill("it did not become ready")
-                elif worker.is_wanted and not worker.in_flight and (worker in large or self._is_worn(worker)):
-                    self._replace(worker, None)
+                elif worker.is_wanted and (worker in large or self._is_worn(worker)):
+                    self._retire(worker)
             self._match()
 
     def counted(self, worker: WorkerProcess, counters: list[int]) -> None:

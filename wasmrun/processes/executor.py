@@ -44,7 +44,7 @@ from wasmrun.processes.process import Lane
 from wasmrun.processes.roster import Entry, Roster, WorkerSettings, engine_settings
 from wasmrun.processes.supervisor import Supervisor
 from wasmrun.processes.talk import Reply, Talk, WorkerDied
-from wasmrun.reporting import complete_error
+from wasmrun.reporting import complete_error, tell
 from wasmrun.runner import too_large
 from wasmrun.shelf import PoolStats
 from wasmrun.threadstate import ThreadState
@@ -383,7 +383,7 @@ class ProcessExecutor(BaseExecutor):
             else:
                 complete_error(error, report)
         if self._on_report is not None:
-            self._tell(self._on_report, report)
+            tell(self._on_report, report, self._state)
         if error is None:
             return Result(value, None, report, reply.logs) if keep else value
         if keep and isinstance(error, FunctionError):
@@ -395,21 +395,6 @@ class ProcessExecutor(BaseExecutor):
             raise error from error.__cause__
         finally:
             del error, reply, talk
-
-    def _tell(self, on_report: Callable[[Report], object], report: Report) -> None:
-        state = self._state
-        watch = state.watch
-        state.depth += 1
-        if watch is not None:
-            watch.is_busy = False
-        try:
-            on_report(report)
-        except Exception:
-            _log.exception("on_report failed for request %s", report.request_id)
-        finally:
-            if watch is not None:
-                watch.is_busy = True
-            state.depth -= 1
 
     # Workers
 

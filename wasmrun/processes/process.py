@@ -114,6 +114,7 @@ class WorkerProcess:
                 stderr=self._log if self._log is not None else subprocess.DEVNULL,
                 env={},
                 pass_fds=[control, service, *rest],
+                process_group=0,  # Ctrl-C in a terminal is for the program
             )  # fmt: skip
             started.callback(self._process.wait)
             started.callback(self._process.kill)

@@ -58,6 +58,7 @@ class Supervisor:
         os.set_blocking(self._ringer, False)
         self._selector.register(self._bell, selectors.EVENT_READ, None)
         self._ended = threading.Event()
+        self._pid = os.getpid()
         self.crew = Crew(settings, self._ring)
         threading.Thread(target=self._watch, name="wasmrun-supervisor", daemon=True).start()
 
@@ -76,8 +77,10 @@ class Supervisor:
     def close(self, patience: float | None = None) -> bool:
         """Wait for the events that workers have, at most *patience* seconds, then end them all; whether all had ended.
 
-        Harmless when repeated.
+        Harmless when repeated, and in a forked child.
         """
+        if os.getpid() != self._pid:
+            return True
         has_ended = self.crew.close(patience)
         self._ended.wait(_END_SECONDS)
         for worker in self.crew.abandon():

@@ -55,11 +55,29 @@ class Reply(NamedTuple):
     logs: tuple[Log, ...]
 
 
+class _Hosting:
+    """Stands for the instance to what answers one call of the host, which may go on when nobody waits for it any more.
+
+    ``stop``, ``deadline_ns`` and ``ledger`` are what it looks at, ``host_failure`` and ``is_hosting`` what it sets.
+    """
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.ledger = talk.ledger
+        self.deadline_ns = talk.deadline_ns
+        self.host_failure: HostError | None = None
+        self.is_hosting = False
+
+    @property
+    def stop(self) -> str | None:
+        return self._talk.stop
+
+
 class Talk:
     """What is said over *lane* about one event of *function*.
 
-    To the host functions that run for it, it stands for the instance: ``stop``, ``deadline_ns`` and
-    ``host_failure`` are what they look at.
+    ``is_hosting`` is never set: whoever waits for a host function, which runs on a thread of its own, leaves it
+    when it is told to ``stop``.
     """
 
     __slots__ = (
@@ -104,9 +122,6 @@ class Talk:
         self._kill_at = 0.0
         self._stopped_at = 0.0
         self._has_event = False
-        self._channel.most_payload = function.result_bytes + 1024
-        # A log and an error of the guest's own words. A byte that is no UTF-8 becomes a character of three.
-        self._channel.most_message = MOST_MESSAGE + 3 * function.log_bytes + 3 * function.result_bytes
 
     def load(self, number: int, key: str, facts: dict[str, Any], artifact: bytes) -> Shape:
         """Have the worker load the function, as *number*; how it is called. Raises what the worker cannot do."""
@@ -123,6 +138,7 @@ class Talk:
         seconds: float = _LOAD_SECONDS,
     ) -> _T:
         """Have the worker do something that is no event: what *unpack* makes of what follows the word *expected*."""
+        self._bound()
         self._kill_at = time.monotonic() + seconds
         try:
             self._channel.send(message, payload, until=self._kill_at)
@@ -148,6 +164,7 @@ class Talk:
         A guest that is past its deadline is `TimedOut` here even where the worker does not say so any more. With
         *keep*, there is a report of an answer, too.
         """
+        self._bound()
         started = time.monotonic()
         self._arm(timeout)
         if shape.runs_at_start:
@@ -203,6 +220,12 @@ class Talk:
             if self.ledger is not None:
                 self.ledger.is_open = False
 
+    def _bound(self) -> None:
+        function = self._function
+        self._channel.most_payload = function.result_bytes + 1024
+        # A log and an error of the guest's own words. A byte that is no UTF-8 becomes a character of three.
+        self._channel.most_message = MOST_MESSAGE + 3 * function.log_bytes + 3 * function.result_bytes
+
     def _arm(self, timeout: float) -> None:
         now = time.monotonic()
         self.deadline_ns = int((now + timeout) * 1e9)
@@ -239,19 +262,28 @@ class Talk:
         if exchange is None:
             raise BrokenFrame("a call of a host function that was not granted")
         try:
-            call = self._hosts.start(exchange, self, request)
+            hosting = _Hosting(self)
+            call = self._hosts.start(exchange, hosting, request)
         except RuntimeError as error:
             raise HostError(f"no thread for a host function: {error}") from None
         until = self._kill_at - GRACE_SECONDS + _LATE_SECONDS
         if self._host_seconds is not None:
             until = min(until, time.monotonic() + self._host_seconds)
-        self._channel.send(["reply"], self._wait(call, until), until=self._kill_at)
+        try:
+            reply = self._wait(call, until, said[1])
+        except BaseException:
+            call.watch.stop("cancelled")
+            raise
+        if call.done.is_set() and call.error is None:
+            self.host_failure = hosting.host_failure
+        self._channel.send(["reply"], reply, until=self._kill_at)
 
-    def _wait(self, call: HostCall, until: float) -> bytes:
+    def _wait(self, call: HostCall, until: float, name: str) -> bytes:
         while not call.done.wait(TURN_SECONDS):
             if self.stop is not None or time.monotonic() >= until:
                 # It goes on, on its own thread; nobody waits for it any more, nor for what it runs.
                 call.watch.stop("cancelled")
+                self.host_failure = HostError(f"the host function {printable(name)!r} did not answer in time")
                 return refusal("the host function did not answer in time")
         if call.error is not None:
             if isinstance(call.error, HostError):
