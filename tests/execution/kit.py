@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -175,3 +176,33 @@ def footprint() -> tuple[int, int, int]:
     with open("/proc/self/maps") as file:
         maps = len(file.readlines())
     return resident, len(os.listdir("/proc/self/fd")), maps
+
+
+MIB = 1024 * 1024
+BYTES_LEFT = 2 * MIB
+MAPS_LEFT = 24
+"""Maps come and go with the allocator's arenas and the stacks of threads that ended a moment ago."""
+
+
+def growth(
+    work: Callable[[int], object], count: int, *, warm: int = 0, settle: Callable[[], object] = lambda: True
+) -> tuple[int, int, int]:
+    """By how much *count* times *work* let this process grow, after *warm* times, or a tenth of them, have warmed it up."""
+    for number in range(warm or count // 10):
+        work(number)
+    eventually(settle)
+    gc.collect()
+    before = footprint()
+    for number in range(count):
+        work(number)
+    eventually(settle)
+    gc.collect()
+    return tuple(after - start for after, start in zip(footprint(), before, strict=True))  # type: ignore[return-value]
+
+
+def assert_flat(grown: tuple[int, int, int]) -> None:
+    """Check that what `growth` found is nothing."""
+    resident, descriptors, maps = grown
+    assert resident < BYTES_LEFT
+    assert descriptors <= 0
+    assert maps < MAPS_LEFT

@@ -50,7 +50,7 @@ class FakeWorker(WorkerProcess):
 
     def __init__(self, number: int, own: Place | None, lanes: int, now: float) -> None:
         self.number, self.place, self.own = number, own, own
-        self.is_ready = self.is_leaving = self.is_dead = False
+        self.is_ready = self.is_leaving = self.is_retiring = self.is_dead = False
         self.uses = self.said = 0
         self.started = self.idle_since = now
         self.known = {}

@@ -5,47 +5,16 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import kit
 import msgpack
 import pytest
-from kit import eventually, footprint
+from kit import assert_flat, eventually, growth
 
 import wasmrun
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Make = Any
-
-MIB = 1024 * 1024
-BYTES_LEFT = 2 * MIB
-MAPS_LEFT = 24
-"""Maps come and go with the allocator's arenas and the stacks of threads that ended a moment ago."""
-
-
-def growth(
-    work: Callable[[int], object], count: int, *, warm: int = 0, settle: Callable[[], object] = lambda: True
-) -> tuple[int, int, int]:
-    """By how much *count* times *work* let this process grow, after *warm* times, or a tenth of them, have warmed it up."""
-    for number in range(warm or count // 10):
-        work(number)
-    eventually(settle)
-    gc.collect()
-    before = footprint()
-    for number in range(count):
-        work(number)
-    eventually(settle)
-    gc.collect()
-    return tuple(after - start for after, start in zip(footprint(), before, strict=True))  # type: ignore[return-value]
-
-
-def assert_flat(grown: tuple[int, int, int]) -> None:
-    resident, descriptors, maps = grown
-    assert resident < BYTES_LEFT
-    assert descriptors <= 0
-    assert maps < MAPS_LEFT
 
 
 @pytest.mark.parametrize("settings", [{}, {"warm": 8}, {"reuse": True}, {"fuel": None}], ids=str)
