@@ -263,7 +263,9 @@ class Crew:
                     still.append(tenant)
             order = still
 
-    def _seat_one(self, queue: deque[_Waiter], tenants: int, coming: Counter[Place], stuck: set[Place], now: float) -> bool:
+    def _seat_one(
+        self, queue: deque[_Waiter], tenants: int, coming: Counter[Place], stuck: set[Place], now: float
+    ) -> bool:
         """Seat the first of *queue* that may run; whether another one of it is worth a try."""
         while queue:
             waiter = queue.popleft()
@@ -297,7 +299,7 @@ class Crew:
             elif decision.action == "replace":
                 self._replace(self._workers[decision.number], place)
             elif decision.action == "wait":
-                return False
+                stuck.add(place)
         return False
 
     def _seat(self, waiter: _Waiter, worker: WorkerProcess) -> None:
