@@ -427,7 +427,7 @@ class ProcessExecutor(BaseExecutor):
 
     def __del__(self) -> None:
         supervisor = getattr(self, "_supervisor", None)
-        if supervisor is None or self._is_shut or self._pid != os.getpid():
+        if supervisor is None or self._is_shut or supervisor.crew.is_closed or self._pid != os.getpid():
             return
         try:
             warnings.warn(f"{self!r} was not shut down", ResourceWarning, stacklevel=1, source=self)

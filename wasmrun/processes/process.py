@@ -62,6 +62,8 @@ class WorkerProcess:
         self.place = place
         self.is_ready = False
         self.is_leaving = False
+        self.is_retiring = False
+        """Whether it gets no more events, and goes with its last one."""
         self.is_dead = False
         self.uses = 0
         self.started = time.monotonic()
@@ -146,7 +148,7 @@ class WorkerProcess:
     @property
     def may_serve(self) -> bool:
         """Whether it may get an event."""
-        return self.is_ready and self.is_wanted
+        return self.is_ready and self.is_wanted and not self.is_retiring
 
     @property
     def in_flight(self) -> int:

@@ -123,11 +123,16 @@ class Talk:
         self._stopped_at = 0.0
         self._has_event = False
 
-    def load(self, number: int, key: str, facts: dict[str, Any], artifact: bytes) -> Shape:
-        """Have the worker load the function, as *number*; how it is called. Raises what the worker cannot do."""
+    def load(
+        self, number: int, key: str, facts: dict[str, Any], artifact: bytes, kernel: list[Any] | None = None
+    ) -> Shape:
+        """Have the worker load the function, as *number*; how it is called. Raises what the worker cannot do.
+
+        *kernel* is key, facts and artifact of the kernel where the function is an Extism plug-in.
+        """
         self._kill_at = time.monotonic() + _LOAD_SECONDS
         packed = wire.pack_function(self._function)
-        return self.ask("loaded", ["load", number, key, facts, packed], wire.unpack_shape, artifact)
+        return self.ask("loaded", ["load", number, key, facts, packed, kernel], wire.unpack_shape, artifact)
 
     def ask(
         self,
@@ -270,15 +275,13 @@ class Talk:
         if self._host_seconds is not None:
             until = min(until, time.monotonic() + self._host_seconds)
         try:
-            reply = self._wait(call, until, said[1])
+            reply = self._wait(call, hosting, until, said[1])
         except BaseException:
             call.watch.stop("cancelled")
             raise
-        if call.done.is_set() and call.error is None:
-            self.host_failure = hosting.host_failure
         self._channel.send(["reply"], reply, until=self._kill_at)
 
-    def _wait(self, call: HostCall, until: float, name: str) -> bytes:
+    def _wait(self, call: HostCall, hosting: _Hosting, until: float, name: str) -> bytes:
         while not call.done.wait(TURN_SECONDS):
             if self.stop is not None or time.monotonic() >= until:
                 # It goes on, on its own thread; nobody waits for it any more, nor for what it runs.
@@ -290,6 +293,8 @@ class Talk:
                 self.host_failure = call.error
                 return refusal("the host function failed")
             raise call.error
+        # None, too: a guest that goes on from an earlier failure is asked for its own doing.
+        self.host_failure = hosting.host_failure
         return call.reply
 
     def _failure(self, said: list[Any]) -> tuple[WasmrunError, Report | None, tuple[Log, ...]]:
