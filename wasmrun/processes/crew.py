@@ -202,6 +202,9 @@ class Crew:
         most = self.settings.tenant_concurrency
         return most is not None and tenant is not None and self._by_tenant.get(tenant, 0) >= most
 
+    def _is_held_back(self, waiter: _Waiter) -> bool:
+        return waiter.client.is_full or self._is_tenant_full(waiter.place.tenant)
+
     def give(self, lane: Lane, client: Client) -> None:
         """Take *lane* back after its event."""
         with self._lock:
@@ -254,17 +257,25 @@ class Crew:
         for waiter in self._waiting:
             waiter.is_expecting = False
             queues.setdefault(waiter.place.tenant, deque()).append(waiter)
+        # Workers that get no more events now, for who has none.
+        drained: set[int] = set()
         order = sorted(queues, key=lambda tenant: held[tenant])
         while order:
             still = []
             for tenant in order:
                 queue = queues[tenant]
-                if self._seat_one(queue, len(tenants), coming, stuck, now) and queue:
+                if self._seat_one(queue, len(tenants), coming, stuck, drained, now) and queue:
                     still.append(tenant)
             order = still
 
     def _seat_one(
-        self, queue: deque[_Waiter], tenants: int, coming: Counter[Place], stuck: set[Place], now: float
+        self,
+        queue: deque[_Waiter],
+        tenants: int,
+        coming: Counter[Place],
+        stuck: set[Place],
+        drained: set[int],
+        now: float,
     ) -> bool:
         """Seat the first of *queue* that may run; whether another one of it is worth a try."""
         while queue:
@@ -277,7 +288,8 @@ class Crew:
             awaited = {other.place for other in self._waiting}
             seats = [
                 Seat(
-                    worker.number, worker.place, worker.may_serve, len(worker.free), worker.in_flight,
+                    worker.number, worker.place, worker.may_serve,
+                    0 if worker.number in drained else len(worker.free), worker.in_flight,
                     now - worker.idle_since, not worker.uses and worker.place in awaited,
                 )
                 for worker in self._workers.values()
@@ -291,6 +303,10 @@ class Crew:
             if decision.action == "use":
                 self._seat(waiter, self._workers[decision.number])
                 return True
+            if decision.action == "drain":
+                drained.add(decision.number)
+                stuck.add(place)
+                continue
             waiter.is_expecting = decision.action != "wait"
             coming[place] += waiter.is_expecting
             if decision.action == "start":
@@ -388,8 +404,7 @@ class Crew:
     def started(self, worker: WorkerProcess) -> None:
         """*worker* is the one that `next_start` asked for."""
         with self._lock:
-            if self._to_start:
-                self._to_start.popleft()
+            worker.meant_for = self._to_start.popleft() if self._to_start else None
             self._workers[worker.number] = worker
             self._counts["started"] += 1
             if self._is_closed:
@@ -421,6 +436,11 @@ class Crew:
             worker.is_ready = True
             worker.idle_since = time.monotonic()
             self._backoff = 0.0
+            for waiter in self._waiting:
+                # First who made it start: a flood of another tenant would take it away again and again.
+                if waiter.place == worker.meant_for and worker.may_serve and not self._is_held_back(waiter):
+                    self._seat(waiter, worker)
+                    break
             self._match()
 
     def died(self, worker: WorkerProcess) -> bool:

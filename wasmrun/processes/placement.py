@@ -38,7 +38,10 @@ class Seat(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do for an event: "use" or "replace" worker *number*, "start" one, "expect" one that starts, or "wait"."""
+    """What to do for an event: "use" or "replace" worker *number*, "start" one, "expect" one that starts, or "wait".
+
+    "drain" is a wait for worker *number*, which is to get no other event until then.
+    """
 
     action: str
     number: int = -1
@@ -85,6 +88,11 @@ def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int,
     ]
     if victims:
         return Decision("replace", max(victims, key=lambda seat: seat.idle_seconds).number)
+    if not held:
+        # A worker with several lanes may never idle: one of them is to, for who has none.
+        busy = [seat for seat in seats if seat.is_ready and seat.in_flight and seat.free_lanes]
+        if busy:
+            return Decision("drain", min(busy, key=lambda seat: (seat.in_flight, seat.number)).number)
     return WAIT
 
 

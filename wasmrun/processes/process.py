@@ -61,6 +61,8 @@ class WorkerProcess:
         self.number = number
         self.place = place
         self.is_ready = False
+        self.meant_for: Place | None = None
+        """The place of the event that it was started for."""
         self.is_leaving = False
         self.is_retiring = False
         """Whether it gets no more events, and goes with its last one."""
