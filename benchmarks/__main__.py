@@ -1,7 +1,8 @@
-"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`."""
+"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`; `python -m benchmarks soak` has options of its own."""
 
 import argparse
 import importlib
+import sys
 from collections.abc import Iterator
 from typing import Protocol, cast
 
@@ -24,6 +25,11 @@ class Question(Protocol):
 
 def main() -> None:
     """Measure what the command line asks for."""
+    if sys.argv[1:2] == ["soak"]:
+        from .soak import main as soak  # the others can be measured where wasmrun cannot be imported
+
+        soak(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="What wasmrun costs, beside its floor and its rivals."
     )
