@@ -200,6 +200,7 @@ class Function(Limits, Grants):
     that starts with a parenthesis). A file is read when an executor first needs the function.
     ``warm`` sandboxes are kept ready (0: none); at most ``concurrency`` events run at once (None:
     no limit of its own); ``reuse=True`` lets one sandbox take many events, as Lambda's environments do.
+    ``snapshot=True`` runs the guest's start-up once, when the function is first loaded, and never again.
     ``raw=True`` passes event and answer as bytes, as they stand.
 
     Raises `InvalidFunction` for settings that cannot work.
@@ -218,6 +219,7 @@ class Function(Limits, Grants):
         None, _parse_concurrency, "Events that may run at once.", "N"
     )
     reuse: Setting[bool, bool] = flag("Let one sandbox take many events.")
+    snapshot: Setting[bool, bool] = flag("Run the start-up once, and start every sandbox from where it ended.")
     raw: Setting[bool, bool] = flag("Pass event and answer as bytes, as they stand.")
 
     def __post_init__(self) -> None:

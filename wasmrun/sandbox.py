@@ -23,7 +23,7 @@ from wasmrun.machine.program import Program
 class Sandbox(Instance):
     """A live instance of a program, and the story of its event.
 
-    ``start`` is how the event found it: "cold", "warm" or "reused". ``is_handed`` while the pool counts
+    ``start`` is how the event found it: "cold", "snapshot", "warm" or "reused". ``is_handed`` while the pool counts
     it as an event's. Times in nanoseconds.
     """
 
@@ -43,7 +43,7 @@ class Sandbox(Instance):
 
     def __init__(self, program: Program) -> None:
         Instance.__init__(self, program)
-        self.start = "cold"
+        self.start = "snapshot" if program.function.snapshot else "cold"
         self.is_ready = False
         self.is_handed = False
         self.has_failed = False

@@ -68,9 +68,7 @@ class Machine:
         instance.arm(self._program.fuel, self._program.timeout_ns)
         instance.find(name.encode(), ENTRY)
         address = instance.address
-        error = capi.call(
-            instance.context, address + ENTRY * 8, ctypes.addressof(values), count, address + TRAP * 8
-        )
+        error = capi.call(instance.context, address + ENTRY * 8, ctypes.addressof(values), count, address + TRAP * 8)
         if error or instance.words[instance.record + TRAP]:
             from wasmrun.machine.failures import failure
 
@@ -92,21 +90,20 @@ class Machine:
 def _significant(raw: bytes, results: tuple[str, ...]) -> bytes:
     """Of each value, the bytes that its type has."""
     sizes = {"i32": 4, "f32": 4, "i64": 8, "f64": 8, "v128": 16}
-    return b"".join(
-        raw[at * _VALUE_BYTES : at * _VALUE_BYTES + sizes.get(kind, 0)] for at, kind in enumerate(results)
-    )
+    return b"".join(raw[at * _VALUE_BYTES : at * _VALUE_BYTES + sizes.get(kind, 0)] for at, kind in enumerate(results))
 
 
 @contextlib.contextmanager
 def machines(module: bytes, taken: bytes, **settings: Any) -> Iterator[tuple[Machine, Machine]]:
     """One that has run its start-up, and one made from the snapshot."""
     function = wasmrun.Function(b"\0asm", name="guest", **settings)
-    engine = Engine(EngineSettings(512 * KIB, True), 2, RECORD_WORDS)
-    engine.ticker.start()
     with contextlib.ExitStack() as stack:
-        stack.callback(engine.close)
         both = []
         for code in (module, taken):
+            # One each: an engine has room for the references of one instance.
+            engine = Engine(EngineSettings(512 * KIB, True), 1, RECORD_WORDS)
+            engine.ticker.start()
+            stack.callback(engine.close)
             machine = Machine(engine, code, function)
             stack.callback(machine.close)
             both.append(machine)

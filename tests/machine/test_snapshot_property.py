@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import snapshots
@@ -66,35 +67,40 @@ def numbers(dice: random.Random, kinds: tuple[str, ...]) -> list[bytes]:
     return [values[kind]() for kind in kinds]
 
 
+def taken_of(module: bytes, settings: dict[str, Any]) -> bytes | None:
+    """The snapshot of a module; None where its start-up fails."""
+    try:
+        return snapshots.snapshot(module, **settings).module
+    except InvalidFunction as refused:
+        if "its start-up failed" not in str(refused):
+            raise
+        return None
+
+
+def held(machine: snapshots.Machine) -> tuple[object, ...]:
+    """The state of a machine, but for what becomes of segments, which its answers tell."""
+    return machine.state()[:4]
+
+
 @pytest.mark.skipif(tool() is None, reason="wasm-tools is not installed; pip install 'wasmrun[test]'")
 def test_snapshots_of_made_up_modules_answer_as_what_has_started(tmp_path: Path) -> None:
-    """The same answers, traps and fuel over a sequence of calls, and the same memory, globals and tables after it."""
+    """The same answers and ends over a sequence of calls, and the same memory, globals and tables before and after it."""
     shape = tmp_path / "shape.wasm"
     shape.write_bytes(wasmtime.wat2wasm(_SHAPE))
-    settings = {"abi": "plain", "entry": "run", "fuel": _FUEL}
+    settings: dict[str, Any] = {"abi": "plain", "entry": "run", "fuel": _FUEL}
     captured = 0
     for seed in _SEEDS:
         module = made_up(seed, shape)
-        try:
-            taken = snapshots.snapshot(module, **settings)
-        except InvalidFunction as refused:
-            assert "its start-up failed" in str(refused), (seed, refused)
+        taken = taken_of(module, settings)
+        if taken is None:
             continue
         captured += 1
         dice = random.Random(seed)
-        with snapshots.machines(module, taken.module, **settings) as (started, restored):
-            before, after = started.state(), restored.state()
-            assert before.pages == after.pages, seed
-            assert before.memory == after.memory, seed
-            assert before.globals == after.globals, seed
-            assert before.tables == after.tables, seed
+        with snapshots.machines(module, taken, **settings) as (started, restored):
+            assert held(started) == held(restored), seed
             for _ in range(12):
                 name = dice.choice(("run", "look", "turn"))
                 given = numbers(dice, started.exports[name].params)
                 assert started.call(name, *given) == restored.call(name, *given), (seed, name)
-            before, after = started.state(), restored.state()
-            assert before.pages == after.pages, seed
-            assert before.memory == after.memory, seed
-            assert before.globals == after.globals, seed
-            assert before.tables == after.tables, seed
+            assert held(started) == held(restored), seed
     assert captured >= _MODULES // 2

@@ -32,6 +32,7 @@ CHANGES: dict[str, Any] = {
     "warm": 5,
     "concurrency": 3,
     "reuse": True,
+    "snapshot": True,
     "raw": True,
     "env": {"A": "b"},
     "dirs": ("/tmp::/t",),

@@ -20,6 +20,7 @@ _COMMANDS = {
     "bench": "Measure cold and warm starts of functions.",
     "inspect": "Tell what a module is, and what it needs.",
     "compile": "Compile a module into the cache ahead of time.",
+    "snapshot": "Run a module's start-up once, and write a module that begins after it.",
     "cache": "Look at the cache of compiled modules, or clear it.",
     "doctor": "Tell what this machine offers to run functions behind.",
     "completion": "Print the completion script for a shell.",

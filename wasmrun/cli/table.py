@@ -14,7 +14,7 @@ from wasmrun.limits import FUEL_PER_SECOND, LEAST_FUEL, Limits
 from wasmrun.settings import Setting
 from wasmrun.units import format_size
 
-_FIRST = ("entry", "abi", "raw", "memory", "timeout", "fuel", "env", "dirs", "http", "http_networks")
+_FIRST = ("entry", "abi", "raw", "snapshot", "memory", "timeout", "fuel", "env", "dirs", "http", "http_networks")
 _FLAGS = {"dirs": "--dir", "http_networks": "--http-network", "args": "ARGS", "module": "MODULE"}
 _NOT_HERE = ("imports", "http_secrets")  # the latter: a command line is no place for one
 
@@ -124,6 +124,14 @@ CACHE_DIR = Option(
     "Directory of compiled modules.  [default: wasmrun in the user's cache directory]",
     "DIR",
     is_directory=True,
+)
+
+OUTPUT = Option(
+    "output",
+    "--output",
+    "File for the snapshot, or - for standard output.  [default: MODULE with the ending .snapshot.wasm]",
+    "FILE",
+    short="-o",
 )
 
 RUN = (EVENT, *FUNCTION, REPORT, JSON, CACHE_DIR)

@@ -159,6 +159,9 @@ KIND_OF = {name: kind for kind, name in VALUE_KINDS.items()}
 # Kinds of what is imported and exported (wasm_externkind_t).
 EXTERN_KINDS = {0: "function", 1: "global", 2: "table", 3: "memory", 4: "tag"}
 
+OPT_LEVEL_NONE = 0
+REGALLOC_SINGLE_PASS = 1
+
 # Callbacks. Arguments are c_size_t, so that a null pointer arrives as 0.
 LookCallback = ctypes.CFUNCTYPE(_N, _N, _N, _N, _N)
 """``(context, data, deadline delta*, kind*) -> error*``, called when a guest reaches its epoch deadline."""
@@ -177,6 +180,8 @@ def _declare(handle: Any, name: str, result: Any, *arguments: Any) -> Any:
 
 config_new = _declare(quick, "wasm_config_new", _P)
 config_stack = _declare(quick, "wasmtime_config_max_wasm_stack_set", None, _P, _N)
+config_opt_level = _declare(quick, "wasmtime_config_cranelift_opt_level_set", None, _P, c_uint8)
+config_regalloc = _declare(quick, "wasmtime_config_cranelift_regalloc_algorithm_set", None, _P, c_uint8)
 config_strategy_pooling = _declare(quick, "wasmtime_pooling_allocation_strategy_set", None, _P, _P)
 
 
@@ -264,6 +269,14 @@ export_get = _declare(quick, "wasmtime_instance_export_get", None, _P, _P, c_cha
 call = _declare(slow, "wasmtime_func_call_unchecked", _P, _P, _P, _P, _U, _P)
 memory_data = _declare(quick, "wasmtime_memory_data", _P, _P, _P)
 memory_size = _declare(quick, "wasmtime_memory_data_size", _N, _P, _P)
+
+# What only the taking of snapshots looks at.
+module_validate = _declare(slow, "wasmtime_module_validate", _P, _P, c_char_p, _N)
+export_find = _declare(quick, "wasmtime_instance_export_get", c_bool, _P, _P, c_char_p, _N, _P)
+global_get = _declare(quick, "wasmtime_global_get", None, _P, _P, _P)
+table_size = _declare(quick, "wasmtime_table_size", c_uint64, _P, _P)
+table_get = _declare(quick, "wasmtime_table_get", c_bool, _P, _P, c_uint64, _P)
+func_to_raw = _declare(quick, "wasmtime_func_to_raw", _P, _P, _P)
 
 error_new = _declare(quick, "wasmtime_error_new", _P, c_char_p)
 error_delete = _declare(quick, "wasmtime_error_delete", None, _P)

@@ -19,7 +19,7 @@ _MOST_VALUES = 50_000
 """Parameters and results of all that is imported and exported: each is read anew whenever the module is loaded."""
 
 
-def _bound(job: dict[str, Any]) -> None:
+def bound(job: dict[str, Any]) -> None:
     """Bound this process. Before anything else: the module is hostile until proven otherwise."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for what, number in (
@@ -28,20 +28,20 @@ def _bound(job: dict[str, Any]) -> None:
         (resource.RLIMIT_FSIZE, job["address_space"]),
     ):
         _, hard = resource.getrlimit(what)
-        bound = number
+        most = number
         if hard != resource.RLIM_INFINITY:
-            bound = min(number, hard)
-        resource.setrlimit(what, (bound, bound))
+            most = min(number, hard)
+        resource.setrlimit(what, (most, most))
     # The limit knows whole seconds only, the timer of processor time any part of one. What the parent
     # ignores, a child would ignore, too.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, job["cpu_seconds"])
 
 
-def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
+def read(job: dict[str, Any], source: bytes) -> bytes:
+    """The binary form of the module in *source*. Raises `ValueError`."""
     from wasmrun.machine import capi
-    from wasmrun.machine.config import EngineSettings, new_config
-    from wasmrun.machine.wasmfile import is_wasm, scan
+    from wasmrun.machine.wasmfile import is_wasm
 
     if not is_wasm(source) and job["is_text"]:
         vec = capi.ByteVec()
@@ -52,6 +52,15 @@ def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], byt
         capi.byte_vec_delete(capi.addressof(vec))
         if len(source) > job["module_bytes"]:
             raise ValueError(f"it has {len(source)} bytes as a binary; at most {job['module_bytes']} are allowed")
+    return source
+
+
+def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
+    from wasmrun.machine import capi
+    from wasmrun.machine.config import EngineSettings, new_config
+    from wasmrun.machine.wasmfile import scan
+
+    source = read(job, source)
     facts = scan(source)
     engine = capi.engine_new(new_config(EngineSettings(job["stack"], bool(job["is_metered"]))))
     pointer = ctypes.c_void_p()
@@ -91,7 +100,7 @@ def _check_signatures(module: int) -> None:
 def main() -> None:
     """Do the one job that the command line describes."""
     job = json.loads(sys.argv[1])
-    _bound(job)
+    bound(job)
     sys.path[:0] = job["paths"]
     source = sys.stdin.buffer.read()
     answer: dict[str, object]

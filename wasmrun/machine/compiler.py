@@ -15,10 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.limits import MIB
@@ -51,20 +50,34 @@ def compile_module(
     Raises `InvalidFunction` when it is not a module, or took more than *limits*; `HostError` when no
     child could be started.
     """
+    job = {
+        "is_text": is_text,
+        "module_bytes": module_bytes,
+        "stack": settings.stack,
+        "is_metered": settings.is_metered,
+    }
+    child = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compile_child.py")
+    answer, artifact = run_child(child, job, source, limits, "facts", "to compile")
+    return Facts(**answer["facts"]), artifact
+
+
+def run_child(
+    child: str, job: dict[str, Any], source: bytes, limits: CompileLimits, key: str, doing: str
+) -> tuple[dict[str, Any], bytes]:
+    """What the program *child* makes of *source*: its line of JSON, which has a *key*, and the bytes after that.
+
+    *doing* says what may take no more than *limits*. Raises as `compile_module` does.
+    """
     if not sys.executable:
         raise HostError("modules are compiled by a child interpreter, but sys.executable is empty here")
     site = os.path.dirname(os.path.dirname(os.path.dirname(capi.LIBRARY_PATH)))
     here = os.path.abspath(__file__)
     job = {
+        **job,
         "paths": [os.path.dirname(os.path.dirname(os.path.dirname(here))), site],
-        "is_text": is_text,
-        "module_bytes": module_bytes,
-        "stack": settings.stack,
-        "is_metered": settings.is_metered,
         "cpu_seconds": limits.cpu,
         "address_space": limits.address_space,
     }
-    child = os.path.join(os.path.dirname(here), "compile_child.py")
     # Files, not pipes, for what comes out: the kernel bounds their size, and nobody has to read while
     # the child works.
     try:
@@ -80,10 +93,13 @@ def compile_module(
             )
             out.seek(0)
             err.seek(0)
-            return _read_answer(done.returncode, out.readline(1 << 20), out.read, err.read(4000), limits)
+            line = _parse(out.readline(1 << 20), key) if done.returncode == 0 else None
+            if line is None:
+                _raise_end(done.returncode, err.read(4000), limits, doing)
+            return line, out.read()
     except subprocess.TimeoutExpired:
         raise InvalidFunction(
-            f"the module took more than {format_duration(limits.wall)} to compile, and was given up; "
+            f"the module took more than {format_duration(limits.wall)} {doing}, and was given up; "
             "make it smaller, or allow more with CompileLimits(wall=…)"
         ) from None
     except OSError as error:
@@ -102,34 +118,36 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _read_answer(
-    status: int, line: bytes, rest: Callable[[], bytes], stderr: bytes, limits: CompileLimits
-) -> tuple[Facts, bytes]:
-    answer = _parse(line) if status == 0 else None
-    if answer is not None:
-        if "error" in answer:
-            raise InvalidFunction(f"the module cannot be used: {printable(' '.join(answer['error'].split()), 600)}")
-        return Facts(**answer["facts"]), rest()
+def _raise_end(status: int, stderr: bytes, limits: CompileLimits, doing: str) -> NoReturn:
+    """Raise what the end of a child means that gave no answer."""
     _log.debug("compiling ended with status %s: %s", status, stderr.decode("utf-8", "replace"))
     if status in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL):
         raise InvalidFunction(
-            f"the module took more than {format_duration(limits.cpu)} of processor time to compile, and was given up; "
+            f"the module took more than {format_duration(limits.cpu)} of processor time {doing}, and was given up; "
             "make it smaller, or allow more with CompileLimits(cpu=…)"
         )
     if status in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGXFSZ) or b"MemoryError" in stderr:
         raise InvalidFunction(
-            f"the module took more than {format_size(limits.address_space)} of address space to compile, and was given "
-            "up; make it smaller, or allow more with CompileLimits(address_space=…)"
+            f"the module took more than {format_size(limits.address_space)} of address space {doing}, and was "
+            "given up; make it smaller, or allow more with CompileLimits(address_space=…)"
         )
     raise HostError(
         f"the compiler's process ended with status {status}: {printable(stderr.decode('utf-8', 'replace')[-600:], 600)}"
     )
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The child's line; None where it is none of ours: sys.executable may be a program that embeds Python."""
+def _parse(line: bytes, key: str) -> dict[str, Any] | None:
+    """The child's line; None where it is none of ours: sys.executable may be a program that embeds Python.
+
+    Raises what the child says was wrong.
+    """
     try:
         answer = json.loads(line)
     except ValueError:
         return None
-    return answer if isinstance(answer, dict) and ("error" in answer or "facts" in answer) else None
+    if not isinstance(answer, dict):
+        return None
+    if "error" in answer:
+        reason = printable(" ".join(answer["error"].split()), 600)
+        raise HostError(reason) if answer.get("is_host") else InvalidFunction(f"the module cannot be used: {reason}")
+    return answer if key in answer else None

@@ -27,10 +27,16 @@ _ON = ("wasm_bulk_memory", "wasm_multi_value", "wasm_simd", "wasm_reference_type
 
 
 class EngineSettings(NamedTuple):
-    """What compiled code depends on: one engine, and one set of artifacts, for each combination."""
+    """What compiled code depends on: one engine, and one set of artifacts, for each combination.
+
+    With *has_kernels*, the code is the same, and an engine has room for the kernels of as many Extism plug-ins as it
+    has slots. With *is_hasty*, compiling takes half of the time, and the code runs slower: for what runs once, and is not kept.
+    """
 
     stack: int
     is_metered: bool
+    is_hasty: bool = False
+    has_kernels: bool = False
 
     def describe(self) -> str:
         """The settings as one line; part of an artifact's key."""
@@ -49,4 +55,7 @@ def new_config(settings: EngineSettings) -> int:
     for name in _OFF:
         capi.config_flag(config, name, False)
     capi.config_stack(config, settings.stack)
+    if settings.is_hasty:
+        capi.config_opt_level(config, capi.OPT_LEVEL_NONE)
+        capi.config_regalloc(config, capi.REGALLOC_SINGLE_PASS)
     return config

@@ -34,9 +34,14 @@ _INSTANCE_BYTES = 1 * MIB
 _MAP_NORESERVE = 0x4000  # Linux's value; the mmap module has no name for it
 
 
+def address_space(slots: int) -> int:
+    """What a pool of *slots* sandboxes reserves of it, and a little more."""
+    return (slots + 1) * _SLOT_BYTES + 1024 * MIB
+
+
 def probe_address_space(slots: int) -> None:
     """Raise `HostError` where a pool of *slots* sandboxes has no room: the engine would abort the process."""
-    wanted = (slots + 1) * _SLOT_BYTES + 1024 * MIB
+    wanted = address_space(slots)
     try:
         mmap.mmap(-1, wanted, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE, prot=0).close()
     except (OSError, ValueError, OverflowError) as error:

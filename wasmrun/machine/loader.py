@@ -25,6 +25,7 @@ _log = logging.getLogger("wasmrun.loader")
 
 
 _MOST_REFUSED = 10_000
+_FRONT_BYTES = 256 * 1024
 
 
 class Compiled(NamedTuple):
@@ -63,7 +64,7 @@ class Loader:
     def load(self, engine: Engine, function: Function) -> Module:
         """The module of *function* in *engine*. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
-        key = self.key(source, engine.settings)
+        key = self.key(source, engine.settings, _start(function))
         module = self._from_cache(engine, function, key)
         if module is not None:
             return module
@@ -79,7 +80,7 @@ class Loader:
         if self.cache is None:
             raise HostError(self.reason)
         source, is_text = read_source(function)
-        key = self.key(source, settings)
+        key = self.key(source, settings, _start(function))
         found = self._find(function, key)
         if found is not None:
             size = os.fstat(found[0]).st_size
@@ -93,7 +94,7 @@ class Loader:
     def prepare(self, function: Function, settings: EngineSettings) -> Prepared:
         """The artifact of *function*, for another process to load. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
-        key = self.key(source, settings)
+        key = self.key(source, settings, _start(function))
         found = self._find(function, key)
         if found is not None:
             os.close(found[0])
@@ -105,7 +106,7 @@ class Loader:
     def has(self, function: Function, settings: EngineSettings) -> bool:
         """Whether the artifact of *function* is in the cache. Raises `InvalidFunction` where it cannot be read."""
         source, _ = read_source(function)
-        found = self._find(function, self.key(source, settings))
+        found = self._find(function, self.key(source, settings, _start(function)))
         if found is not None:
             os.close(found[0])
         return found is not None
@@ -123,6 +124,8 @@ class Loader:
 
         limits = self._limits or CompileLimits()
         try:
+            if function.snapshot:
+                source, is_text = self._snapshot(function, source, limits, is_text=is_text), False
             return compile_module(
                 source, is_text=is_text, module_bytes=function.module_bytes, settings=settings, limits=limits
             )
@@ -130,6 +133,14 @@ class Loader:
             if len(self._refused) < _MOST_REFUSED:
                 self._refused[refusal] = error.message
             raise
+
+    def _snapshot(self, function: Function, source: bytes, limits: CompileLimits, *, is_text: bool) -> bytes:
+        from wasmrun.machine.snapshot.taking import take  # for the few functions that want it
+
+        taken = take(function, source, is_text=is_text, limits=limits)
+        for log in taken.logs:
+            _log.info("the start-up of %s logged (%s): %s", function.label, log.level, printable(log.message))
+        return taken.module
 
     def _find(self, function: Function, key: str) -> tuple[int, Facts] | None:
         found = self.cache.open(key) if self.cache is not None else None
@@ -152,10 +163,14 @@ class Loader:
         finally:
             os.close(descriptor)
 
-    def key(self, source: bytes, settings: EngineSettings) -> str:
-        """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself."""
+    def key(self, source: bytes, settings: EngineSettings, start: str = "") -> str:
+        """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself.
+
+        *start* is what the state depends on that it begins with, where that is not the module's own.
+        """
         digest = blake2b(source, digest_size=32)
         digest.update(settings.describe().encode())
+        digest.update(start.encode())
         # A cache may be shared by machines, or travel in a container's image.
         digest.update(_processor())
         # What is kept beside the code is part of it: another version of wasmrun keeps other facts.
@@ -182,6 +197,15 @@ class Loader:
                     if self.cache is not None:
                         self.cache.remember(name, self._library)
             return self._library
+
+
+def _start(function: Function) -> str:
+    """What sandboxes of *function* start with, beside its code."""
+    if not function.snapshot:
+        return ""
+    from wasmrun.machine.snapshot.taking import describe  # for the few functions that want it
+
+    return describe(function)
 
 
 def _processor() -> bytes:
@@ -211,6 +235,18 @@ def read_source(function: Function) -> tuple[bytes, bool]:
     if not source:
         raise InvalidFunction("the module is empty")
     return source, not is_wasm(source) and source.lstrip().startswith((b"(", b";;"))
+
+
+def is_plugin(function: Function) -> bool:
+    """Whether *function* looks like an Extism plug-in before it is loaded: imports are at the front of a module."""
+    if function.abi is not None:
+        return function.abi == "extism"
+    module = function.module
+    if isinstance(module, bytes) or function.is_text:
+        source = module if isinstance(module, bytes) else module.encode(errors="surrogatepass")
+    else:
+        source = _read_file(module, _FRONT_BYTES)
+    return b"extism:host/" in source
 
 
 def _read_file(path: str, limit: int) -> bytes:

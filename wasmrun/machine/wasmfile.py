@@ -6,11 +6,11 @@ module is valid is the engine's to say: where a form begins that it will refuse,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from wasmrun.limits import MOST_TABLE_ELEMENTS
+from wasmrun.machine.wasmreader import CONSTANT, INDEX, VALUE_TYPE, Reader
 
 MAGIC = b"\0asm"
 _CORE = b"\x01\0\0\0"
@@ -28,14 +28,6 @@ MOST_WITHIN = {"type": (100_000, "parameters and results of types"),
 """Most that all entries of a section may hold together. Each function type is compiled, and made known to the
 engine, by its parameters and results; each function that a segment names takes room in every sandbox."""
 
-_INDEX = re.compile(rb"[\x80-\xff]{0,4}[\0-\x7f]")
-_VALUE_TYPE = re.compile(rb"[\x63\x64][\x80-\xff]{0,4}[\0-\x7f]|.", re.DOTALL)
-# global.get, i32.const, i64.const, ref.null and ref.func; f32.const; f64.const; sums and products; v128.const
-_CONSTANT = re.compile(
-    rb"(?:[\x23\x41\x42\xd0\xd2][\x80-\xff]{0,9}[\0-\x7f]|\x43.{4}|\x44.{8}|[\x6a-\x6c\x7c-\x7e]|\xfd\x0c.{16}){0,100}"
-    rb"\x0b",
-    re.DOTALL,
-)
 _FUNCTION_TYPE, _TABLE_WITH_VALUE = 0x60, 0x40
 
 
@@ -62,7 +54,7 @@ def scan(data: bytes) -> Facts:
     counts = dict.fromkeys(MOST, 0)
     within = {"type": 0, "element": 0, "table": 0, "memory": 0}
     has_start = False
-    file = _Reader(data, 8, len(data))
+    file = Reader(data, 8, len(data))
     for _ in range(_MOST_SECTIONS):
         if file.at == len(data):
             break
@@ -75,7 +67,7 @@ def scan(data: bytes) -> Facts:
             )
         if section in _SECTIONS and size:
             what = _SECTIONS[section]
-            reader = _Reader(data, file.at, end)
+            reader = Reader(data, file.at, end)
             count = reader.number()
             counts[what] += count
             if counts[what] > MOST[what]:
@@ -115,42 +107,7 @@ def _check_header(data: bytes) -> None:
         raise ValueError(f"an unknown version of WebAssembly: {data[4:8].hex(' ')}")
 
 
-class _Reader:
-    """What stands in *data* from byte *at* on, part by part, up to byte *end*."""
-
-    def __init__(self, data: bytes, at: int, end: int) -> None:
-        self.data = data
-        self.at = at
-        self.end = end
-
-    def byte(self) -> int:
-        if self.at >= self.end:
-            raise ValueError(f"truncated: it ends at byte {self.end}, where more was to come")
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def number(self, most_bytes: int = 5) -> int:
-        """An unsigned LEB128 number: 32 bits have at most 5 bytes, 64 bits 10."""
-        value = shift = 0
-        for at in range(self.at, self.at + most_bytes):
-            if at >= self.end:
-                raise ValueError(f"truncated: a number at byte {self.at} does not end")
-            byte = self.data[at]
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                self.at = at + 1
-                return value
-        raise ValueError(f"malformed: the number at byte {self.at} is too long")
-
-    def skip(self, part: re.Pattern[bytes]) -> None:
-        found = part.match(self.data, self.at, self.end)
-        if found is None:
-            raise ValueError(f"malformed or truncated: byte {self.at} cannot be read")
-        self.at = found.end()
-
-
-def _types(reader: _Reader, count: int) -> Iterator[int]:
+def _types(reader: Reader, count: int) -> Iterator[int]:
     """How many parameters, then how many results, each type has."""
     for _ in range(count):
         if reader.byte() != _FUNCTION_TYPE:
@@ -159,25 +116,25 @@ def _types(reader: _Reader, count: int) -> Iterator[int]:
             length = reader.number()
             yield length
             for _ in range(length):
-                reader.skip(_VALUE_TYPE)
+                reader.skip(VALUE_TYPE)
 
 
-def _tables(reader: _Reader, count: int) -> Iterator[int]:
+def _tables(reader: Reader, count: int) -> Iterator[int]:
     """How many elements each table starts with."""
     for _ in range(count):
         if reader.data[reader.at : reader.at + 1] == bytes((_TABLE_WITH_VALUE,)):
             return
-        reader.skip(_VALUE_TYPE)
+        reader.skip(VALUE_TYPE)
         yield _minimum(reader)
 
 
-def _memories(reader: _Reader, count: int) -> Iterator[int]:
+def _memories(reader: Reader, count: int) -> Iterator[int]:
     """How many pages each memory starts with."""
     for _ in range(count):
         yield _minimum(reader)
 
 
-def _minimum(reader: _Reader) -> int:
+def _minimum(reader: Reader) -> int:
     flags = reader.byte()  # 1: with a maximum, 2: shared, 4: of 64 bits, 8: with a page size
     minimum = reader.number(10)
     if flags & 1:
@@ -187,25 +144,25 @@ def _minimum(reader: _Reader) -> int:
     return minimum
 
 
-def _elements(reader: _Reader, count: int) -> Iterator[int]:
+def _elements(reader: Reader, count: int) -> Iterator[int]:
     """How many elements each segment has."""
     for _ in range(count):
         flags = reader.number()  # 1: put nowhere at the start, 2: with a table, 4: expressions instead of indexes
         if flags > 7:
             return
         if flags & 3 == 2:
-            reader.skip(_INDEX)
+            reader.skip(INDEX)
         if not flags & 1:
-            reader.skip(_CONSTANT)
+            reader.skip(CONSTANT)
         if flags & 3:
-            reader.skip(_VALUE_TYPE)
+            reader.skip(VALUE_TYPE)
         length = reader.number()
         yield length
         for _ in range(length):
-            reader.skip(_CONSTANT if flags & 4 else _INDEX)
+            reader.skip(CONSTANT if flags & 4 else INDEX)
 
 
-_ENTRIES: dict[str, Callable[[_Reader, int], Iterator[int]]] = {
+_ENTRIES: dict[str, Callable[[Reader, int], Iterator[int]]] = {
     "type": _types,
     "table": _tables,
     "memory": _memories,

@@ -15,6 +15,7 @@ from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine, address_space
 from wasmrun.machine.instance import RECORD_WORDS, Instance
 from wasmrun.machine.module import ExternType, Module
+from wasmrun.machine.program import detect
 from wasmrun.machine.snapshot import contents
 from wasmrun.machine.snapshot.contents import Contents
 from wasmrun.machine.snapshot.copy import Copy, make_copy
@@ -36,7 +37,7 @@ class Captured(NamedTuple):
 
 def room(needed: int) -> int:
     """The address space of a process that captures, where compiling may take as much as is *needed*."""
-    return needed + 2 * address_space(1)
+    return needed + address_space(8)
 
 
 def function_of(job: dict[str, Any]) -> Function:
@@ -67,8 +68,11 @@ def capture(function: Function, module: bytes) -> Captured:
             raise ValueError(f"not a valid module: {capi.take_error(error)}")
         found = contents.read(module)
         copy = make_copy(found)
-        with contextlib.closing(StartUp(function, engine, load_copy(engine, copy, facts))) as start_up:
-            return _capture(start_up, found, copy)
+        loaded = load_copy(engine, copy, facts)
+        with contextlib.closing(loaded):
+            _check_abi(detect(function, loaded).abi)
+            with contextlib.closing(StartUp(function, engine, loaded)) as start_up:
+                return _capture(start_up, found, copy)
     finally:
         engine.close()
 
@@ -83,10 +87,15 @@ def load_copy(engine: Engine, copy: Copy, facts: Facts) -> Module:
     return module
 
 
+def _check_abi(abi: str) -> None:
+    if abi == "command":
+        raise InvalidFunction("a command starts when its event is there; it has no start-up that could be captured")
+    if abi not in ("native", "plain"):
+        raise InvalidFunction(f"there are no snapshots of functions of the {abi} ABI")
+
+
 def _capture(start_up: StartUp, found: Contents, copy: Copy) -> Captured:
     function, abi = start_up.function, start_up.abi
-    if abi.wasi_at_event:
-        raise InvalidFunction("a command starts when its event is there; it has no start-up that could be captured")
     instance = Instance(start_up)
     try:
         try:

@@ -12,7 +12,6 @@ import sys
 import threading
 from typing import Any
 
-
 _THREAD_BYTES = 16 * 1024 * 1024
 
 

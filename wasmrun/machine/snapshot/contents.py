@@ -47,7 +47,7 @@ class Export(NamedTuple):
 
     name: bytes
     kind: int
-    index: int
+    number: int
 
 
 class Elements(NamedTuple):
@@ -84,7 +84,7 @@ class Contents(NamedTuple):
     @property
     def referable(self) -> frozenset[int]:
         """The functions that a reference can be to: code may only name those that are named outside of it."""
-        found = {export.index for export in self.exports if export.kind == FUNCTION}
+        found = {export.number for export in self.exports if export.kind == FUNCTION}
         for segment in self.elements:
             found |= segment.functions
         for item in self.globals:
@@ -162,7 +162,9 @@ def _global(reader: Reader) -> Global:
 
 def _elements(reader: Reader) -> Elements:
     begin = reader.at
-    flags = reader.number()  # 1: put nowhere at the start, 2: with a table, or declared, 4: expressions instead of indexes
+    flags = (
+        reader.number()
+    )  # 1: put nowhere at the start, 2: with a table, or declared, 4: expressions instead of indexes
     if not flags & 1:
         if flags & 2:
             reader.skip(INDEX)

@@ -26,7 +26,7 @@ def rewrite(found: Contents, state: State, dropped_exports: frozenset[bytes], re
         (sections.TABLE, _tables(found, state)),
         (sections.MEMORY, vector([limits(state.pages, item.maximum) for item in found.memories])),
         (sections.GLOBAL, _globals(found, state)),
-        (sections.EXPORT, vector([sized(item.name) + bytes((item.kind,)) + unsigned(item.index) for item in exports])),
+        (sections.EXPORT, vector([sized(item.name) + bytes((item.kind,)) + unsigned(item.number) for item in exports])),
         (sections.START, b""),
         (sections.ELEMENT, _elements(found, state, exports)),
     ):
@@ -68,7 +68,7 @@ def _elements(found: Contents, state: State, exports: list[Export]) -> bytes:
         for index, segment in enumerate(found.elements)
     ]
     filling = [_run(index, start, run) for index, held in enumerate(state.tables) for start, run in _runs(held)]
-    declared = {item.index for item in exports if item.kind == contents.FUNCTION}
+    declared = {item.number for item in exports if item.kind == contents.FUNCTION}
     declared |= {function for held in state.tables for function in held if function is not None}
     for index, segment in enumerate(found.elements):
         if segment.is_passive and index not in state.dropped_elements:

@@ -49,7 +49,7 @@ class StartUp(Program):
         for item in self.module.imports:
             if item.module != wasi.MODULE or item.name in _SAME_EACH_TIME:
                 continue
-            if set((*item.type.params, *item.type.results)) <= _NUMBERS:
+            if {*item.type.params, *item.type.results} <= _NUMBERS:
                 offered[item.module, item.name] = (item.type, _refused_call(item.name))
         offered[wasi.MODULE, "poll_oneoff"] = (wasi.POLL, self._poll)
         offered[wasi.MODULE, "clock_time_get"] = (_CLOCK_TYPE, self._clock_time_get)

@@ -56,12 +56,17 @@ class _Look:
 
     def all(self, found: Contents, copy: Copy, most_bytes: int) -> State:
         """Everything. The memory last: looking at segments runs code, although none that changes anything."""
+        program = self._instance.program
+        # The start-up may have left too little of its own.
+        self._instance.arm(program.fuel, program.init_timeout_ns)
         dropped_data = frozenset(index for index in copy.data if self._is_dropped(f"d{index}"))
         dropped_elements = frozenset(index for index in copy.elements if self._is_dropped(f"e{index}"))
         for index in sorted(found.referable):
             if self._find(f"f{index}"):
                 self._functions[capi.func_to_raw(self._context, self._handle)] = index
-        globals_ = {index: self._global(index, item.type) for index, item in enumerate(found.globals) if item.is_mutable}
+        globals_ = {
+            index: self._global(index, item.type) for index, item in enumerate(found.globals) if item.is_mutable
+        }
         tables = [list(self._table(index)) for index in range(len(found.tables))]
         pages, memory = 0, []
         if found.memories:
@@ -76,7 +81,7 @@ class _Look:
     def _find(self, name: str) -> bool:
         encoded = f"{self._prefix}{name}".encode()
         instance = self._instance
-        return capi.export_find(
+        return capi.export_find(  # type: ignore[no-any-return]  # a c_bool
             self._context, instance.address + INSTANCE * 8, encoded, len(encoded), capi.addressof(self._extern)
         )
 

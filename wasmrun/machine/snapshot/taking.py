@@ -11,7 +11,9 @@ from wasmrun.function import Function
 from wasmrun.invocation import Log
 from wasmrun.machine.compiler import CompileLimits, run_child
 
-_ELSEWHERE = frozenset(("module", "name", "tenant", "version", "http", "http_networks", "http_secrets", "imports"))
+_ELSEWHERE = frozenset(
+    ("module", "name", "tenant", "version", "http", "http_networks", "http_secrets", "imports", "config")
+)
 
 
 _SEEN = (
