@@ -1,4 +1,4 @@
-"""Builds the examples: ``python build.py [OUTPUT_DIR]``, by default next to their sources.
+"""Builds the examples and the guest of the test vectors: ``python build.py [OUTPUT_DIR]``, by default next to their sources.
 
 Needs the C compiler of the PyPI package ``ziglang``, nothing else. The same version gives the same bytes again.
 """
@@ -10,13 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parent / "examples"
+SDK = Path(__file__).resolve().parent
 
-STACKS = {"echo": 2048}
+STACKS = {"echo": 2048, "vectors": 65536}
 """Bytes of C stack, where not the usual. With 2 KiB, echo's stack, data and heap share one 4 KiB page of the host.
 
-No example recurses, so what each needs is known: echo 624 bytes, the others less than 1 KiB. The linker puts the stack
-below the data (--stack-first, its default and no option of zig's): an overflow traps, and overwrites nothing.
+No example recurses, so what each needs is known: echo 624 bytes, the others less than 1 KiB; vectors does, over its event. The
+linker puts the stack below the data (--stack-first, its default and no option of zig's): an overflow traps, and overwrites nothing.
 """
 
 USUAL_STACK = 8192
@@ -32,12 +32,12 @@ def command(source: Path, target: Path) -> list[str]:
     ]
 
 
-def build(output: Path = EXAMPLES) -> list[Path]:
-    """Compiles every example into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
-    output.mkdir(parents=True, exist_ok=True)
+def build(output: Path | None = None) -> list[Path]:
+    """Compiles every source into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
     targets = []
-    for source in sorted(EXAMPLES.glob("*.c")):
-        target = output / f"{source.stem}.wasm"
+    for source in (*sorted(SDK.glob("examples/*.c")), SDK / "vectors.c"):
+        target = (output or source.parent) / f"{source.stem}.wasm"
+        target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(command(source, target), check=True)
         target.chmod(0o644)  # the linker marks it executable, and that is for the host to say
         targets.append(target)

@@ -780,9 +780,10 @@ static inline bool wasmrun_write_value(wasmrun_writer *writer, wasmrun_reader *r
 
 /* ---- reporting errors ----------------------------------------------------------------------------------------------------- */
 
-/* Makes the answer an error with this type and message (both UTF-8), whatever was written before. The first one stands. Gives what
- * the handler has to return. */
-static inline int wasmrun_fail_bytes(wasmrun_writer *answer, wasmrun_bytes type, wasmrun_bytes message) {
+/* Makes the answer an error with this type, this message and these frames (all UTF-8), whatever was written before. The first one
+ * stands. Gives what the handler has to return. */
+static inline int wasmrun_fail_stack(wasmrun_writer *answer, wasmrun_bytes type, wasmrun_bytes message, const wasmrun_bytes *frames,
+                                     size_t count) {
     if ((answer->faults & (WASMRUN_FAULT_MEMORY | WASMRUN__FAULT_REPORTED)) != 0) return 1;
     answer->length = 0;
     answer->faults = 0;
@@ -795,9 +796,14 @@ static inline int wasmrun_fail_bytes(wasmrun_writer *answer, wasmrun_bytes type,
     wasmrun_write_text(answer, "message");
     wasmrun_write_str(answer, message.data, message.length);
     wasmrun_write_text(answer, "stack");
-    wasmrun_write_array(answer, 0);
+    wasmrun_write_array(answer, count);
+    for (size_t i = 0; i < count; i++) wasmrun_write_str(answer, frames[i].data, frames[i].length);
     answer->faults |= WASMRUN__FAULT_REPORTED;
     return 1;
+}
+
+static inline int wasmrun_fail_bytes(wasmrun_writer *answer, wasmrun_bytes type, wasmrun_bytes message) {
+    return wasmrun_fail_stack(answer, type, message, NULL, 0);
 }
 
 static inline int wasmrun_fail(wasmrun_writer *answer, const char *type, const char *message) {

@@ -71,7 +71,7 @@ def test_rebuilt_example_answers_like_the_committed_one(
 def test_every_example_is_committed_and_rebuilt(examples: Path, rebuilt: Path) -> None:
     """Sources, modules and this test name the same ones."""
     for directory, suffix in ((examples, "c"), (examples, "wasm"), (rebuilt, "wasm")):
-        assert sorted(path.stem for path in directory.glob(f"*.{suffix}")) == NAMES
+        assert sorted({path.stem for path in directory.glob(f"*.{suffix}")} - {"vectors"}) == NAMES
 
 
 def sections(module: bytes) -> dict[int, bytes]:
