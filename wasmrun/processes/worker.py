@@ -65,7 +65,7 @@ class _Code:
 
     def load(self, engine: Engine, key: str) -> Module:
         """The module whose artifact is *key*."""
-        sent = self._sent.get(key)
+        sent = self._sent.pop(key, None)
         if sent is not None:
             return load_bytes(engine, sent[1], sent[0])
         found = self._cache.open(key) if self._cache is not None else None
