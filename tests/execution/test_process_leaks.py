@@ -150,7 +150,7 @@ def test_events_of_workers_leave_nothing(own: wasmrun.ProcessExecutor) -> None:
         except wasmrun.HostError as error:
             raise AssertionError(error) from None
 
-    count = 200 * len(cases)
+    count = 120 * len(cases)
     worker = psutil.Process(pid(own))
     for number in range(count):
         one(number)
@@ -163,8 +163,9 @@ def test_events_of_workers_leave_nothing(own: wasmrun.ProcessExecutor) -> None:
     assert after[2] <= before[2] + 1  # the engine's timer ticks on one
 
 
-def test_functions_that_workers_forget_leave_nothing(own: wasmrun.ProcessExecutor) -> None:
-    """Neither here nor in the worker."""
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_functions_that_workers_forget_leave_nothing(cache_dir: Path, is_cached: bool) -> None:
+    """Neither here nor in the worker, whether that has their code from the cache or was sent it."""
 
     def come_and_go(number: int) -> None:
         # A module of 100 KB each time, so that one that stays shows.
@@ -172,19 +173,15 @@ def test_functions_that_workers_forget_leave_nothing(own: wasmrun.ProcessExecuto
         function = wasmrun.Function(
             text + '(func (export "f") (result i32) (i32.const 7)))', name=f"f-{number}", warm=0
         )
-        assert own.invoke(function) == 7
-        assert own.unload(function)
+        assert executor.invoke(function) == 7
+        assert executor.unload(function)
 
-    worker = psutil.Process(pid_of_used(own))
-    for number in range(30):
-        come_and_go(number)
-    before = worker.memory_info().rss
-    assert_flat(growth(come_and_go, 150, settle=lambda: is_idle(own)))
-    assert pid(own) == worker.pid
-    assert worker.memory_info().rss - before < WORKER_BYTES_LEFT
-
-
-def pid_of_used(executor: wasmrun.ProcessExecutor) -> int:
-    """The process id of its worker, which has had an event."""
-    executor.invoke(kit.pure(), b"x")
-    return pid(executor)
+    place = cache_dir if is_cached else Path(__file__)
+    with wasmrun.ProcessExecutor(cache_dir=place, processes=1, max_sandboxes=20) as executor:
+        worker = psutil.Process(pid(executor))
+        for number in range(15):
+            come_and_go(number)
+        before = worker.memory_info().rss
+        assert_flat(growth(come_and_go, 40, warm=1, settle=lambda: is_idle(executor)))
+        assert pid(executor) == worker.pid
+        assert worker.memory_info().rss - before < WORKER_BYTES_LEFT

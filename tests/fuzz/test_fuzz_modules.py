@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import wasmrun
 
-MADE = 40
+MADE = 30
 
 
 @pytest.mark.skipif(

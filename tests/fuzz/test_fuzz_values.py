@@ -56,7 +56,7 @@ def test_any_bytes_are_a_request_or_refused(either: targets.AnyExecutor) -> None
 
 def test_any_bytes_are_frames_or_broken() -> None:
     """In whatever pieces they come."""
-    counts = targets.hunt(targets.Frames(), 300)
+    counts = targets.hunt(targets.Frames(), 200)
     assert counts["BrokenFrame"]
     assert counts["Closed"]
 
