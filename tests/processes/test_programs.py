@@ -444,7 +444,7 @@ def _use(cache_dir: str, answers: Any) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_daemonic_process_has_workers(method: str, cache_dir: Path) -> None:
-    """They may have no children by multiprocessing, and need none; the same holds for execnet's, which xdist uses."""
+    """They may have no children by multiprocessing, and need none."""
     context = multiprocessing.get_context(method)
     answers = context.SimpleQueue()
     process = context.Process(target=_use, args=(str(cache_dir), answers), daemon=True)

@@ -174,6 +174,9 @@ class Roster:
         loader, looping = self._loader, self._looping
         if loader is None or looping is None:
             raise HostError("a worker was to be started before there was anything for it to do")
+        if not looping.artifact and not loader.has(LOOPING, engine_settings(LOOPING)):
+            # Somebody has emptied the cache meanwhile.
+            looping = self._looping = loader.prepare(LOOPING, engine_settings(LOOPING))
         directory = loader.cache.directory if loader.cache is not None else None
         walls = None
         if self._settings.required is not None:
