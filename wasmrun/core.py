@@ -22,7 +22,7 @@ from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.instance import RECORD_WORDS, Instance
-from wasmrun.machine.loader import Loader
+from wasmrun.machine.loader import Loader, is_plugin
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import Program
 from wasmrun.machine.wasi import Streams
@@ -32,6 +32,7 @@ from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.kernel import Kernel
 
 _LITTLE_MEMORY = 0.05
 """Share of the machine's memory below which nothing is kept ready."""
@@ -75,6 +76,8 @@ class Core:
         self.keeper = Keeper(self.pool, lambda: [engine for engine, _ in list(self._engines.values())])
         self.shelves: dict[Function, Shelf] = {}
         self.server = Server()
+        self._kernels: dict[Engine, Kernel] = {}
+        self._loading_kernel = threading.Lock()
         # Guards everything below, and what is loaded. Held for a few assignments and to make an
         # engine, never while a module is compiled or loaded.
         self._changed = threading.Condition(threading.Lock())
@@ -113,12 +116,40 @@ class Core:
         engine, streams = self._engine(function)
         module = self._load(engine, function)
         try:
-            return Program(function, engine, module, streams, self._serve(function), self._adaptation(function))
+            return Program(
+                function,
+                engine,
+                module,
+                streams,
+                self._serve(function),
+                self._adaptation(function),
+                lambda: self._kernel(engine, function),
+            )
         except BaseException:
             module.close()
             raise
 
+    def _kernel(self, engine: Engine, function: Function) -> Kernel:
+        """The kernel of Extism plug-ins in *engine*, loaded with the first of them."""
+        with self._loading_kernel:
+            kernel = self._kernels.get(engine)
+            if kernel is None:
+                from wasmrun.machine.kernel import Kernel  # few programs run plug-ins
+
+                kernel = self._kernels[engine] = Kernel(engine, self._load_kernel(engine, function))
+            return kernel
+
     # What differs in a worker process
+
+    def _is_plugin(self, function: Function) -> bool:
+        """Whether sandboxes of *function* need a kernel each."""
+        return is_plugin(function)
+
+    def _load_kernel(self, engine: Engine, function: Function) -> Module:
+        """The code of the kernel that *function* is linked with."""
+        from wasmrun.machine.kernel import kernel_for  # as above
+
+        return self.loader.load(engine, kernel_for(function))
 
     def _load(self, engine: Engine, function: Function) -> Module:
         """The function's code."""
@@ -171,15 +202,15 @@ class Core:
 
     def _engine(self, function: Function) -> tuple[Engine, Streams]:
         """The engine for the stack size and the metering that *function* asks for; made on first need."""
-        key = EngineSettings(function.stack, function.is_metered)
+        key = EngineSettings(function.stack, function.is_metered, has_kernels=self._is_plugin(function))
         found = self._engines.get(key)
         if found is not None:
             return found
         with self._changed:
             found = self._engines.get(key)
             if found is None:
-                taken = sum(engine.slots for engine, _ in self._engines.values())
-                slots = min(self.settings.max_sandboxes, MOST_SLOTS - taken)
+                taken = sum(engine.memories for engine, _ in self._engines.values())
+                slots = min(self.settings.max_sandboxes, (MOST_SLOTS - taken) // (2 if key.has_kernels else 1))
                 if slots <= 0:
                     raise HostError(
                         f"no slots left for an engine with another stack size or metering: {taken} of {MOST_SLOTS} are "
@@ -234,6 +265,8 @@ class Core:
         if has_ended:
             for shelf in self.shelves.values():
                 shelf.program.close()
+            for kernel in self._kernels.values():
+                kernel.close()
         for engine, _ in self._engines.values():
             engine.close(at_exit=at_exit or not has_ended)
 

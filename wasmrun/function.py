@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LATEST = "$LATEST"
 """The version of a function that was not published."""
 
-ABIS = ("native", "command", "plain")
+ABIS = ("native", "command", "plain", "extism")
 
 Module = str | bytes | os.PathLike[str]
 HostFunction = Callable[[Any], Any]
@@ -65,6 +65,15 @@ def _parse_env(value: Mapping[str, str] | Iterable[str]) -> tuple[tuple[str, str
             raise ValueError(f"{name!r}={text!r} is not an environment variable; names and values are text without NUL")
         pairs.append((name, text))
     return tuple(pairs)
+
+
+def _parse_config(value: Mapping[str, str] | Iterable[str]) -> tuple[tuple[str, str], ...]:
+    items = value.items() if isinstance(value, Mapping) else (_split_variable(item) for item in value)
+    pairs = tuple((name, text) for name, text in items)
+    for name, text in pairs:
+        if not _is_text(name) or not _is_text(text):
+            raise ValueError(f"{name!r}={text!r} is no configuration; names and values are text without NUL")
+    return pairs
 
 
 def _split_variable(item: str | tuple[str, str]) -> tuple[str, str]:
@@ -162,7 +171,8 @@ def _parse_concurrency(value: int | None) -> int | None:
 class Grants(Frozen):
     """What a function may reach outside its sandbox. Nothing, unless named here.
 
-    ``env``: variables for the guest. ``dirs``: directories as ``HOST::GUEST`` or ``HOST::GUEST:ro``.
+    ``env``: variables for the guest. ``config``: what an Extism plug-in can look up. ``dirs``: directories as
+    ``HOST::GUEST`` or ``HOST::GUEST:ro``.
     ``imports``: host functions, each called with one decoded value, answering one that can be encoded.
     ``http``: requests that the host does for the guest, by rules as `wasmrun.httpgrant.HttpRule` has
     them, to public addresses and those in ``http_networks``, with the headers of ``http_secrets`` added.
@@ -173,6 +183,9 @@ class Grants(Frozen):
     )
     dirs: Setting[tuple[Directory, ...], Iterable[str | Directory]] = Setting(
         (), _parse_dirs, "Directory of the host for the guest; read-only with :ro.", "HOST::GUEST[:ro]"
+    )
+    config: Setting[tuple[tuple[str, str], ...], Mapping[str, str] | Iterable[str]] = Setting(
+        (), _parse_config, "Configuration that an Extism plug-in reads.", "K=V"
     )
     imports: Setting[tuple[tuple[str, HostFunction], ...], Mapping[str, HostFunction]] = Setting(
         (), _parse_imports, "Host functions by name.", "NAME=FUNCTION"

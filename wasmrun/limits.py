@@ -70,6 +70,7 @@ class Limits(Frozen):
     )
     event_bytes: Setting[int, int | str] = size(6 * MIB, "Size of an event, encoded.", most=1024 * MIB)
     result_bytes: Setting[int, int | str] = size(6 * MIB, "Size of an answer, encoded.", most=1024 * MIB)
+    var_bytes: Setting[int, int | str] = size(1 * MIB, "Size of an Extism plug-in's variables.", most=1024 * MIB)
     log_bytes: Setting[int, int | str] = size(256 * KIB, "Log that is kept of one event; the rest is cut.")
     module_bytes: Setting[int, int | str] = size(50 * MIB, "Size of the module.", least=8)
 

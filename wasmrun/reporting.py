@@ -21,7 +21,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | HostError | None, log_b
     """What the event in *sandbox* did and cost, as far as it came; *error* is how it failed."""
     program = sandbox.program
     function = program.function
-    memory = sandbox.current_memory_bytes()
+    memory = sandbox.current_memory_bytes() + sandbox.kernel_bytes
     return Report(
         request_id=sandbox.request_id or "",
         function=function.label,

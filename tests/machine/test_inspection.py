@@ -68,12 +68,19 @@ def test_inspection_of_a_module_that_fits_no_abi_says_why(inspect: Callable[...,
     assert (found.memory_bytes, found.memory_maximum_bytes) == (0, None)
 
 
-def test_inspection_of_a_plug_in_for_another_host_has_no_abi(inspect: Callable[..., Inspection]) -> None:
-    """And says whose it is."""
-    found = inspect('(module (import "extism:host/env" "input_length" (func (result i64))))')
-    assert found.abi is None
-    assert found.problem is not None
-    assert "an Extism plug-in" in found.problem
+def test_inspection_of_a_plug_in_needs_no_kernel(inspect: Callable[..., Inspection]) -> None:
+    """What every plug-in may import is no grant; HTTP and functions of the program are."""
+    imports = "".join(
+        f'(import "extism:host/{place}" "{name}" (func {type_}))'
+        for place, name, type_ in (
+            ("env", "input_length", "(result i64)"),
+            ("env", "http_request", "(param i64 i64) (result i64)"),
+            ("user", "look_up", "(param i64) (result i64)"),
+        )
+    )
+    found = inspect(f'(module {imports} (func (export "run") (result i32) (i32.const 0)))', imports={"look_up": len})
+    assert (found.abi, found.reason, found.entry) == ("extism", "it imports from extism:host/env", "run")
+    assert (found.problem, found.needs) == (None, ("extism:host/env.http_request", "extism:host/user.look_up"))
 
 
 def test_inspection_of_a_module_that_is_none_is_an_error(inspect: Callable[..., Inspection]) -> None:

@@ -36,6 +36,7 @@ CHANGES: dict[str, Any] = {
     "raw": True,
     "env": {"A": "b"},
     "dirs": ("/tmp::/t",),
+    "config": {"k": "v"},
     "imports": {"now": operator.neg},
     "http": ("a.test",),
     "http_networks": ("10.0.0.0/8",),
@@ -50,6 +51,7 @@ CHANGES: dict[str, Any] = {
     "table_elements": 5,
     "event_bytes": 5,
     "result_bytes": 5,
+    "var_bytes": 5,
     "log_bytes": 5,
     "module_bytes": 50,
 }
@@ -132,7 +134,7 @@ def test_function_abi_is_one_of_those_there_are() -> None:
     """The error lists them."""
     for abi in ABIS:
         assert Function("a.wasm", abi=abi).abi == abi
-    with pytest.raises(InvalidFunction, match="abi: must be one of native, command, plain, not 'cgi'"):
+    with pytest.raises(InvalidFunction, match="abi: must be one of native, command, plain, extism, not 'cgi'"):
         Function("a.wasm", abi="cgi")
 
 

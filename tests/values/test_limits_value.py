@@ -29,6 +29,7 @@ def test_limits_default_to_what_the_design_says() -> None:
         "table_elements": 20_000,
         "event_bytes": 6 * MIB,
         "result_bytes": 6 * MIB,
+        "var_bytes": MIB,
         "log_bytes": 256 * KIB,
         "module_bytes": 50 * MIB,
     }

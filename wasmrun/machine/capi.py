@@ -267,6 +267,12 @@ caller_export_get = _declare(quick, "wasmtime_caller_export_get", c_bool, _P, c_
 
 export_get = _declare(quick, "wasmtime_instance_export_get", None, _P, _P, c_char_p, _U, _P)
 call = _declare(slow, "wasmtime_func_call_unchecked", _P, _P, _P, _P, _U, _P)
+_NEW_INSTANCE = ("wasmtime_instance_new", _P, _P, _P, _P, _U, _P, _P)
+instance_new = _declare(slow, *_NEW_INSTANCE)
+"""For modules whose start function runs guest code."""
+instance_new_quick = _declare(quick, *_NEW_INSTANCE)
+linker_get = _declare(quick, "wasmtime_linker_get", c_bool, _P, _P, c_char_p, _N, c_char_p, _N, _P)
+memory_grow = _declare(quick, "wasmtime_memory_grow", _P, _P, _P, _U, _P)
 memory_data = _declare(quick, "wasmtime_memory_data", _P, _P, _P)
 memory_size = _declare(quick, "wasmtime_memory_data_size", _N, _P, _P)
 

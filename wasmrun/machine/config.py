@@ -29,8 +29,9 @@ _ON = ("wasm_bulk_memory", "wasm_multi_value", "wasm_simd", "wasm_reference_type
 class EngineSettings(NamedTuple):
     """What compiled code depends on: one engine, and one set of artifacts, for each combination.
 
-    With *has_kernels*, the code is the same, and an engine has room for the kernels of as many Extism plug-ins as it
-    has slots. With *is_hasty*, compiling takes half of the time, and the code runs slower: for what runs once, and is not kept.
+    With *is_hasty*, compiling takes half of the time, and the code runs slower: for what runs once, and is not kept.
+    With *has_kernels* the code is the same, and the engine has room for a kernel in each of its slots, as Extism
+    plug-ins need one.
     """
 
     stack: int

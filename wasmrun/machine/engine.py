@@ -59,16 +59,18 @@ class Engine:
     """
 
     def __init__(self, settings: EngineSettings, slots: int, record_words: int) -> None:
-        probe_address_space(slots)
+        self.memories = memories = slots * 2 if settings.has_kernels else slots
+        probe_address_space(memories)
         self.settings = settings
         self.slots = slots
         config = new_config(settings)
         pooling = capi.pooling_new()
-        for name in ("total_core_instances", "total_memories", "total_tables"):
-            capi.pooling_number(pooling, name, slots + 1)
+        spare = 2 if settings.has_kernels else 1
+        for name, count in (("core_instances", memories), ("memories", memories), ("tables", slots)):
+            capi.pooling_number(pooling, f"total_{name}", count + spare)
         for name in ("total_component_instances", "total_stacks", "total_gc_heaps"):
             capi.pooling_number(pooling, name, 1)
-        capi.pooling_number(pooling, "max_unused_warm_slots", slots)
+        capi.pooling_number(pooling, "max_unused_warm_slots", memories)
         capi.pooling_number(pooling, "max_core_instance_size", _INSTANCE_BYTES)
         capi.pooling_number(pooling, "table_elements", 20_000)
         capi.pooling_number(pooling, "linear_memory_keep_resident", _KEEP_RESIDENT)

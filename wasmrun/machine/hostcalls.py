@@ -50,9 +50,9 @@ class Linker:
         self.pointer: int = capi.linker_new(engine.pointer)
         self._callbacks: list[Any] = []
 
-    def define(self, module: str, name: str, type_: ExternType, body: Body) -> None:
-        """Offer *body*, guarded, as the import *module*.*name* of *type_*."""
-        callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results)))
+    def define(self, module: str, name: str, type_: ExternType, body: Body, *, of_kernel: bool = False) -> None:
+        """Offer *body*, guarded, as the import *module*.*name* of *type_*; *of_kernel* where a plug-in's kernel calls it."""
+        callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results), of_kernel=of_kernel))
         self._callbacks.append(callback)
         functype = _functype(type_)
         parts = module.encode(), name.encode()
@@ -95,14 +95,14 @@ def _functype(type_: ExternType) -> int:
     return capi.functype_new(capi.addressof(vectors[0]), capi.addressof(vectors[1]))  # type: ignore[no-any-return]
 
 
-def _guard(engine: Engine, body: Body, has_result: bool) -> Callable[[int, int, int, int], int]:
+def _guard(engine: Engine, body: Body, has_result: bool, *, of_kernel: bool) -> Callable[[int, int, int, int], int]:
     live = engine.live
 
     def call(_env: int, caller: int, values: int, count: int) -> int:
         instance = None
         try:
             instance = live[capi.caller_context(caller)]
-            if not instance.memory_base:
+            if not instance.memory_base and not of_kernel:
                 instance.find_from(caller)
             if not instance.charge(CALL_FUEL):
                 return capi.trap_new_code(capi.TRAP_OUT_OF_FUEL) or 0
@@ -114,7 +114,7 @@ def _guard(engine: Engine, body: Body, has_result: bool) -> Callable[[int, int, 
                 if has_result:
                     words[0] = result or 0
                 return 0
-        except _NoFuel:
+        except NoFuel:
             return capi.trap_new_code(capi.TRAP_OUT_OF_FUEL) or 0
         except BaseException as error:
             if instance is not None:
@@ -124,14 +124,14 @@ def _guard(engine: Engine, body: Body, has_result: bool) -> Callable[[int, int, 
     return call
 
 
-class _NoFuel(Exception):
+class NoFuel(Exception):
     """The guest's fuel does not pay for what it asked the host to do."""
 
 
 def _claim(instance: Instance, pointer: int, length: int, what: str) -> None:
     """Charge for *length* bytes at *pointer*, and see to it that the guest has them; what is copied may be less."""
     if not instance.charge(length):
-        raise _NoFuel
+        raise NoFuel
     if not instance.memory_base or not instance.holds(pointer, length):
         raise GuestTrap(
             f"the function gave {what} {length} bytes at {pointer}, which are not in its memory of "
@@ -239,7 +239,7 @@ def _text(error: Exception) -> str:
 def _put(instance: Instance, data: bytes) -> int:
     """Place *data* in the guest's memory by its own allocator; 0 where it has none to give."""
     if not instance.charge(len(data)):
-        raise _NoFuel
+        raise NoFuel
     if instance.replies >= _MOST_REPLIES:
         raise GuestTrap("wasmrun_alloc called the host, which called wasmrun_alloc, and so on", kind="host call")
     at = instance.record + VALUES

@@ -40,7 +40,7 @@ def inspect_module(function: Function, module: Module) -> Inspection:
     abi, reason, entry, is_raw, problem = None, "", None, False, None
     try:
         abi, reason = detect(function, module)
-        check(function, module)
+        check(function, module, abi)
         made = make_abi(abi, function, module)
         entry, is_raw = made.entry, made.is_raw
     except InvalidFunction as error:
@@ -66,4 +66,5 @@ def inspect_module(function: Function, module: Module) -> Inspection:
 
 
 def _is_free(item: Import) -> bool:
-    return item.module == wasi.MODULE or (item.module, item.name) in (("wasmrun", "log"), ("env", "abort"))
+    free = item.module == wasi.MODULE or (item.module, item.name) in (("wasmrun", "log"), ("env", "abort"))
+    return free or (item.module == "extism:host/env" and item.name != "http_request")

@@ -32,7 +32,13 @@ INSTANCE = 16
 TRAP = 18
 FUEL = 19
 VALUES = 20
-RECORD_WORDS = 24
+# What only Extism plug-ins have: a second instance, the kernel, and functions of it.
+KERNEL = 24
+KERNEL_MEMORY = 27
+KERNEL_LENGTH = 31
+BEGIN = ALLOC
+KERNEL_ALLOC = FREE
+RECORD_WORDS = 34
 
 # Own prototypes, because those of ctypes give the GIL up for a copy of 64 bytes.
 copy_in = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
@@ -59,7 +65,10 @@ class Instance:
         "fault",
         "fuel_given",
         "host_failure",
+        "http_reply",
         "is_hosting",
+        "kernel_base",
+        "kernel_bytes",
         "ledger",
         "logbook",
         "memory_base",
@@ -88,8 +97,8 @@ class Instance:
         self.record = record = engine.take_record()
         self.address = address = engine.address + record * 8
         self.values = address + VALUES * 8
-        self.memory_base = 0
-        self.memory_bytes = 0
+        self.memory_base = self.kernel_base = 0
+        self.memory_bytes = self.kernel_bytes = 0
         self.stop: str | None = None
         self.fault: BaseException | None = None
         self.host_failure: HostError | None = None
@@ -97,6 +106,7 @@ class Instance:
         self.ledger: Ledger | None = None
         self.logbook: LogBook | None = None
         self.output: Output | None = None
+        self.http_reply: tuple[int, dict[str, str]] | None = None
         self.fuel_given = self.replies = 0
         self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
@@ -121,8 +131,12 @@ class Instance:
     def instantiate(self) -> None:
         """Make the instance; its start function runs. Raises what the guest's failure is."""
         address = self.address
-        instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
-        error = instantiate(self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8)
+        link = self.program.kernel_link
+        if link is None:
+            instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
+            error = instantiate(self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8)
+        else:
+            error = link.instantiate(self)
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0, preparing=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
@@ -17,8 +17,14 @@ from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
+if TYPE_CHECKING:
+    from wasmrun.machine.kernel import Kernel, Link
+
 HTTP_REQUEST = ("wasmrun", "http_request")
 """The import by which guests reach the network, where they may."""
+
+_EXTISM = "extism:host/env"
+_OF_EXTISM = (_EXTISM, "extism:host/user")
 
 
 class Detected(NamedTuple):
@@ -32,10 +38,9 @@ def detect(function: Function, module: Module) -> Detected:
     """The ABI of *module*, by looking at it, unless *function* names one. Raises `InvalidFunction`."""
     if function.abi is not None:
         return Detected(function.abi, "named by the function")
-    if any(item.module.startswith("extism:") for item in module.imports):
-        raise InvalidFunction(
-            "an Extism plug-in (it imports from extism:host): this version of wasmrun does not run those yet"
-        )
+    for item in module.imports:
+        if item.module in _OF_EXTISM:
+            return Detected("extism", f"it imports from {item.module}")
     exports = module.exports
     for name in ("wasmrun_alloc", "wasmrun_handle", "wasmrun_handle_raw"):
         if name in exports:
@@ -62,6 +67,10 @@ def make_codec(shape: Shape, function: Function) -> Codec:
         from wasmrun.machine.abi.command import CommandCodec
 
         return CommandCodec(shape.entry, is_raw=shape.is_raw)
+    if shape.abi == "extism":
+        from wasmrun.machine.abi.extism import ExtismCodec
+
+        return ExtismCodec(shape.entry, is_raw=shape.is_raw)
     from wasmrun.machine.abi.plain import PlainCodec
 
     return PlainCodec(shape.entry, shape.params, shape.results)
@@ -78,6 +87,10 @@ def make_abi(name: str, function: Function, module: Module) -> Abi:
         from wasmrun.machine.abi.command import Command
 
         return Command(function, module)
+    if name == "extism":
+        from wasmrun.machine.abi.extism import Extism
+
+        return Extism(function, module)
     from wasmrun.machine.abi.plain import Plain
 
     return Plain(function, module)
@@ -87,7 +100,8 @@ class Program:
     """What sandboxes of one function are made from. Close it when none is left.
 
     *exchanges* answer what the guest asks the host, by name. *adapt* may put another ABI in the place of the
-    one that was chosen; it is told whether preparing a sandbox runs code of the guest.
+    one that was chosen; it is told whether preparing a sandbox runs code of the guest. *kernel* gives the kernel
+    that an Extism plug-in is linked with.
     """
 
     def __init__(
@@ -98,16 +112,19 @@ class Program:
         streams: wasi.Streams,
         exchanges: Mapping[str, Exchange] | None = None,
         adapt: Callable[[Abi, bool], Abi] | None = None,
+        kernel: Callable[[], Kernel] | None = None,
     ) -> None:
         self.function = function
         self.engine = engine
         self.module = module
         self.streams = streams
         self.detected = detect(function, module)
-        offered = check(function, module)
-        for name, exchange in (exchanges or {}).items():
-            offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, exchange))
-        self.has_http = any((item.module, item.name) == HTTP_REQUEST for item in module.imports)
+        is_plugin = self.detected.abi == "extism"
+        self.exchanges: Mapping[str, Exchange] = exchanges or {}
+        offered = check(function, module, self.detected.abi, self.exchanges)
+        self.has_http = any(
+            item.name == HTTP_REQUEST[1] and item.module in (HTTP_REQUEST[0], _EXTISM) for item in module.imports
+        )
         self.abi: Abi = make_abi(self.detected.abi, function, module)
         self.is_raw = self.abi.is_raw
         self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
@@ -119,15 +136,19 @@ class Program:
         self.stack = function.stack
         self.event_bytes = function.event_bytes
         self.has_host_functions = bool(function.imports)
-        self.has_alloc = module.exports.get("wasmrun_alloc") == ALLOC_TYPE
+        self.has_alloc = not is_plugin and module.exports.get("wasmrun_alloc") == ALLOC_TYPE
         memory = module.exports.get("memory")
         self.has_memory = memory is not None and memory.kind == "memory"
         self.memory_bytes = memory.minimum * PAGE if self.has_memory and memory is not None else 0
         # memory bytes, table elements, instances, tables, memories
         self.store_limits = (function.memory, function.table_elements, 1, 1, 1)
+        self.config: dict[bytes, bytes] = {}
+        self.kernel_link: Link | None = None
         self._linker = Linker(engine)
         self.pre = 0
         try:
+            if is_plugin:
+                self._find_kernel(kernel)
             self._link(offered)
             self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
             if adapt is not None:
@@ -136,31 +157,53 @@ class Program:
             self.close()
             raise
 
-    def _link(self, offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]) -> None:
+    def _find_kernel(self, kernel: Callable[[], Kernel] | None) -> None:
+        from wasmrun.machine.kernel import Link
+
+        if kernel is None:
+            raise InvalidFunction(
+                "an Extism plug-in has a part of its state in its kernel, which is not to be had here"
+            )
+        if not self.engine.settings.has_kernels:
+            raise InvalidFunction("its imports say late that it is an Extism plug-in; name its ABI (--abi extism)")
+        function = self.function
+        # What the kernel gets beyond its first page, it gets from what the plug-in's own memory may have; where that
+        # is not to be seen, each has half.
+        memory = function.memory - PAGE if self.has_memory else function.memory // 2
+        self.store_limits = (memory, function.table_elements, 2, 1, 2)
+        self.config = {name.encode(): value.encode() for name, value in function.config}
+        self.kernel_link = Link(kernel(), self.module, self._linker)
+
+    def _link(self, offered: Offered) -> None:
         if self.uses_wasi:
             self._linker.define_wasi()
         for key in {(item.module, item.name) for item in self.module.imports}:
             if key in offered:
                 self._linker.define(*key, *offered[key])
-        self.pre = self._linker.link(self.module.pointer)
+        if self.kernel_link is None:
+            self.pre = self._linker.link(self.module.pointer)
 
     def _runs_code_to_instantiate(self) -> bool:
         """Whether the engine compiled segments or initial values to code, which it does as it sees fit.
 
         Tried in a store without fuel and without time, in which no code gets past its first instruction.
         """
-        out = (ctypes.c_uint64 * 3)()  # an instance, and a trap
+        out = (ctypes.c_uint64 * 5)()  # two instances, and a trap
         at = ctypes.addressof(out)
         with self.engine.spare:
             store = capi.store_new(self.engine.pointer, None, None)
             capi.store_limiter(store, *self.store_limits)
-            error = capi.instantiate_quick(self.pre, capi.store_context(store), at, at + 16)
+            context = capi.store_context(store)
+            link = self.kernel_link
+            error = (
+                capi.instantiate_quick(self.pre, context, at, at + 32) if link is None else link.attempt(context, at)
+            )
             if error:
                 capi.error_delete(error)
-            if out[2]:
-                capi.trap_delete(out[2])
+            if out[4]:
+                capi.trap_delete(out[4])
             capi.store_delete(store)
-        return bool(error or out[2])
+        return bool(error or out[4])
 
     def close(self) -> None:
         """Free the linked program and its module. Harmless when repeated."""
@@ -171,14 +214,22 @@ class Program:
         self.module.close()
 
 
-def check(function: Function, module: Module) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:
-    """What *module* may import, once it is sure that it imports nothing else and fits its limits.
+Offered = dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]
+"""What a module may import: by the import's two names its type, and what it does."""
 
-    Raises `InvalidFunction`.
+
+def check(
+    function: Function, module: Module, abi: str | None, exchanges: Mapping[str, Exchange] | None = None
+) -> Offered:
+    """What *module* may import besides WASI and the kernel, once it is sure that it imports nothing else and fits.
+
+    *exchanges* answer what it asks the host; without them it can be looked at, and not run. Raises `InvalidFunction`.
     """
-    offered = _offered(function)
-    _check_imports(module.imports, offered)
-    _check_sizes(module, function)
+    offered = _offered(function, exchanges or {})
+    if abi == "extism":
+        offered = _offered_to_plugin(function, module, offered, exchanges or {})
+    _check_imports(module.imports, offered, abi)
+    _check_sizes(module, function, PAGE if abi == "extism" else 0)
     _check_exports(module, function)
     check_directories(function)
     return offered
@@ -191,9 +242,9 @@ def check_directories(function: Function) -> None:
             raise InvalidFunction(f"the granted directory {printable(directory.host)} does not exist, or is none")
 
 
-def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]:
-    """What a module of *function* may import besides WASI: the import's names, its type, and what it does."""
-    offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]] = {
+def _offered(function: Function, exchanges: Mapping[str, Exchange]) -> Offered:
+    """What a module of *function* may import besides WASI."""
+    offered: Offered = {
         ("wasmrun", "log"): (LOG, hostcalls.log),
         ("env", "abort"): (ABORT, hostcalls.abort),
         (wasi.MODULE, "poll_oneoff"): (wasi.POLL, wasi.poll_oneoff),
@@ -201,8 +252,27 @@ def _offered(function: Function) -> dict[tuple[str, str], tuple[ExternType, host
     }
     names = [name for name, _ in function.imports] + ([HTTP_REQUEST[1]] if function.http else [])
     for name in names:
-        offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, _nobody))
+        offered["wasmrun", name] = (MESSAGE, hostcalls.message(name, exchanges.get(name, _nobody)))
     return offered
+
+
+def _offered_to_plugin(
+    function: Function, module: Module, offered: Offered, exchanges: Mapping[str, Exchange]
+) -> Offered:
+    """What an Extism plug-in may import besides WASI: functions of the program have the type that it gives them."""
+    from wasmrun.machine import kernelcalls
+
+    granted = {name for name, _ in function.imports}
+    found = {key: value for key, value in offered.items() if key[0] != "wasmrun"}
+    for item in module.imports:
+        key = item.module, item.name
+        if item.module in (_OF_EXTISM[1], "env") and item.name in granted and key not in found:
+            kinds = {*item.type.params, *item.type.results}
+            if item.type.kind != "function" or not kinds <= {"i32", "i64", "f32", "f64"} or len(item.type.results) > 1:
+                raise InvalidFunction(f"the import {item} must take numbers and give one or none, not {item.type}")
+            body = kernelcalls.user_function(item.name, item.type, exchanges.get(item.name, _nobody))
+            found[key] = item.type, body
+    return found
 
 
 def _nobody(_instance: Instance, _request: bytes) -> bytes:
@@ -210,14 +280,17 @@ def _nobody(_instance: Instance, _request: bytes) -> bytes:
     return hostcalls.refusal("nobody answers this here")
 
 
-def _check_imports(
-    imports: tuple[Import, ...], offered: dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]
-) -> None:
+def _check_imports(imports: tuple[Import, ...], offered: Offered, abi: str | None) -> None:
+    types = {key: type_ for key, (type_, _) in offered.items()}
+    if abi == "extism":
+        from wasmrun.machine.kernel import FUNCTIONS
+
+        types |= {(_EXTISM, name): type_ for name, type_ in FUNCTIONS.items()}
     refused = []
     for item in imports:
-        known = offered.get((item.module, item.name))
-        if known is not None and item.type != known[0]:
-            raise InvalidFunction(f"the import {item} must be {known[0]}, not {item.type}")
+        known = types.get((item.module, item.name))
+        if known is not None and item.type != known:
+            raise InvalidFunction(f"the import {item} must be {known}, not {item.type}")
         if known is None and item.module != wasi.MODULE:
             refused.append(str(item))
     if refused:
@@ -225,7 +298,7 @@ def _check_imports(
         hint = ""
         if ".".join(HTTP_REQUEST) in refused:
             hint = "; grant HTTP requests with http=['HOST'] (--http HOST)"
-        elif any(name.startswith("wasmrun.") for name in refused):
+        elif any(name.startswith(("wasmrun.", _OF_EXTISM[1])) for name in refused):
             hint = "; grant host functions with imports={name: function}"
         raise InvalidFunction(f"the module imports what it is not granted: {', '.join(refused[:10])}{more}{hint}")
 
@@ -244,12 +317,13 @@ def _check_exports(module: Module, function: Function) -> None:
             raise InvalidFunction(f"the module imports {item}, which needs the export 'wasmrun_alloc' of (i32) -> i32")
 
 
-def _check_sizes(module: Module, function: Function) -> None:
-    """What the module starts with, exported or not, must be within the function's limits."""
-    memory_bytes = module.facts.memory_pages * PAGE
+def _check_sizes(module: Module, function: Function, kernel_bytes: int) -> None:
+    """What the module starts with, exported or not, and its kernel, must be within the function's limits."""
+    memory_bytes = module.facts.memory_pages * PAGE + kernel_bytes
     if memory_bytes > function.memory:
+        with_kernel = " with its kernel" if kernel_bytes else ""
         raise InvalidFunction(
-            f"the module starts with {format_size(memory_bytes)} of memory, more than its limit of "
+            f"the module starts with {format_size(memory_bytes)} of memory{with_kernel}, more than its limit of "
             f"{format_size(function.memory)}; build it with less, or raise `memory`"
         )
     elements = module.facts.table_elements

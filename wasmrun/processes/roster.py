@@ -19,7 +19,8 @@ from wasmrun.function import Function
 from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.hostcalls import Exchange
-from wasmrun.machine.loader import Loader, Prepared
+from wasmrun.machine.kernel import kernel_for
+from wasmrun.machine.loader import Loader, Prepared, is_plugin
 from wasmrun.machine.program import check_directories, make_codec
 from wasmrun.processes.crew import Client
 from wasmrun.processes.frames import Closed
@@ -54,6 +55,7 @@ class Entry(Client):
         super().__init__(function, number)
         self.place = Place(function.tenant, function.dirs)
         self.prepared = prepared
+        self.kernel: Prepared | None = None
         self.exchanges = exchanges
 
 
@@ -104,6 +106,8 @@ class Roster:
                 prepared = self.loader.prepare(function, engine_settings(function))
                 check_directories(function)  # no worker could be started for it
                 entry = Entry(self.ids.number(), function, prepared, self._server.exchanges(function))
+                if is_plugin(function):
+                    entry.kernel = self.loader.prepare(kernel_for(function), engine_settings(function))
                 with self._lock:
                     self.entries[function] = self._by_number[entry.number] = entry
             return entry
@@ -123,21 +127,36 @@ class Roster:
                 except WorkerDied:
                     raise
                 except HostError:
-                    settings = engine_settings(entry.function)
-                    if self.loader.has(entry.function, settings):
+                    if not self._prepare_again(entry):
                         raise
-                    # Somebody has emptied the cache meanwhile.
-                    entry.prepared = self.loader.prepare(entry.function, settings)
                     shape = self._ship(lane, entry, watch)
                 known = worker.known[entry.number] = Known(shape, make_codec(shape, entry.function))
             return known
+
+    def _prepare_again(self, entry: Entry) -> bool:
+        """Make up for what somebody has emptied the cache of meanwhile; False where nothing is missing."""
+        settings = engine_settings(entry.function)
+        kernel = None if entry.kernel is None else kernel_for(entry.function)
+        if all(self.loader.has(item, settings) for item in (entry.function, kernel) if item is not None):
+            return False
+        entry.prepared = self.loader.prepare(entry.function, settings)
+        if kernel is not None:
+            entry.kernel = self.loader.prepare(kernel, settings)
+        return True
 
     def _ship(self, lane: Lane, entry: Entry, watch: Watch | None) -> Shape:
         prepared = entry.prepared
         talk = self.talk(lane, entry, "")
         if watch is not None:
             watch.see(talk)
-        return talk.load(entry.number, prepared.key, prepared.facts._asdict(), prepared.artifact)
+        kernel = entry.kernel
+        return talk.load(
+            entry.number,
+            prepared.key,
+            prepared.facts._asdict(),
+            prepared.artifact,
+            None if kernel is None else [kernel.key, kernel.facts._asdict(), kernel.artifact],
+        )
 
     def forget(self, entry: Entry) -> None:
         """Forget a function. Nothing of it may run."""

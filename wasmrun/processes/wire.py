@@ -17,7 +17,7 @@ from wasmrun.errors import (
     WasmrunError,
     printable,
 )
-from wasmrun.function import Directory, Function
+from wasmrun.function import ABIS, Directory, Function
 from wasmrun.invocation import LEVELS, Log, Report
 from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.inspection import Inspection
@@ -46,6 +46,7 @@ def pack_function(function: Function) -> dict[str, Any]:
 def unpack_function(packed: dict[str, Any], key: str, serve: Any) -> Function:
     """The function that a worker runs: its code is the artifact *key*, its host functions are *serve*'s, by name."""
     settings: dict[str, Any] = {**packed, "env": [tuple(pair) for pair in packed["env"]]}
+    settings["config"] = [tuple(pair) for pair in packed["config"]]
     settings["dirs"] = [Directory(*item) for item in settings["dirs"]]
     settings["imports"] = {name: serve(name) for name in settings["imports"]}
     return Function(key.encode(), **settings)
@@ -184,7 +185,7 @@ def unpack_count(packed: object) -> int:
 
 
 def _abi(value: object) -> str:
-    if value not in ("native", "command", "plain"):
+    if value not in ABIS:
         raise BrokenFrame("an ABI that there is not")
     return _text(value)
 

@@ -89,6 +89,12 @@ class _Core(Core):
     def _load(self, engine: Engine, function: Function) -> Module:
         return self._code.load(engine, bytes(function.module).decode())  # type: ignore[arg-type]  # bytes here
 
+    def _is_plugin(self, function: Function) -> bool:
+        return function in self._worker.kernels
+
+    def _load_kernel(self, engine: Engine, function: Function) -> Module:
+        return self._code.load(engine, self._worker.kernels[function])
+
     def _serve(self, function: Function) -> dict[str, Exchange]:
         names = [name for name, _ in function.imports] + (["http_request"] if function.http else [])
         return {name: self._worker.forward(function, name) for name in names}
@@ -148,6 +154,8 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._functions: dict[int, Function] = {}
+        self.kernels: dict[Function, str] = {}
+        """The keys of the kernels that plug-ins are linked with."""
         self._watches: dict[int, tuple[int, Watch]] = {}
         self._lane = _Lane()
         self._talk = threading.Lock()
@@ -278,9 +286,20 @@ class Worker:
         except concurrent.futures.CancelledError:
             return (["stopped"],) if self._end_wait() else ()
 
-    def _load(self, payload: bytes, number: int, key: str, facts: dict[str, Any], packed: dict[str, Any]) -> tuple[Any]:
+    def _load(
+        self,
+        payload: bytes,
+        number: int,
+        key: str,
+        facts: dict[str, Any],
+        packed: dict[str, Any],
+        kernel: list[Any] | None,
+    ) -> tuple[Any]:
         self._code.keep(key, facts, payload)
         function = self._functions[number] = wire.unpack_function(packed, key, _elsewhere)
+        if kernel is not None:
+            self._code.keep(*kernel)
+            self.kernels[function] = kernel[0]
         return (["loaded", list(self._executor.shape(function))],)
 
     def _inspect(self, payload: bytes, _: int, key: str, facts: dict[str, Any], packed: dict[str, Any]) -> tuple[Any]:
