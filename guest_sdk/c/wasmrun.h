@@ -996,4 +996,18 @@ __attribute__((unused)) static uint64_t wasmrun__close_call(wasmrun__call *call,
     }                                                                            \
     static int wasmrun__init_body(void)
 
+/* WASMRUN_RESUME { … return 0; } runs in each sandbox that is made from a snapshot, in the place of WASMRUN_INIT, which ran before the
+ * snapshot was taken: seeds and times are renewed here. Anything but 0 traps. */
+#define WASMRUN_RESUME                                                           \
+    static int wasmrun__resume_body(void);                                       \
+    void wasmrun_resume(void);                                                   \
+    WASMRUN__EXPORT("wasmrun_resume") void wasmrun_resume(void) {                \
+        wasmrun__memory.phase = WASMRUN__RUNNING;                                \
+        if (wasmrun__resume_body() != 0) __builtin_trap();                       \
+        wasmrun__memory.phase = WASMRUN__IDLE;                                   \
+        wasmrun__memory.mark_chunk = wasmrun__memory.chunk;                      \
+        wasmrun__memory.mark_top = wasmrun__memory.top;                          \
+    }                                                                            \
+    static int wasmrun__resume_body(void)
+
 #endif

@@ -10,7 +10,8 @@ _ZEROS = bytes(_CHUNK)
 _LEAST_GAP = 32
 """Zeros that are written out rather than start another segment, which takes a dozen bytes and the engine's time."""
 _MOST_SEGMENTS = 10_000
-_GAPS = re.compile(rb"\0{%d,}" % _LEAST_GAP)
+_GAP = bytes(_LEAST_GAP)
+_SOMETHING = re.compile(rb"[^\0]")
 
 
 def segments(memory: memoryview, most_bytes: int) -> list[tuple[int, bytes]]:
@@ -43,13 +44,14 @@ _TOO_LARGE = "its memory holds more after the start-up than a module may have"
 
 def _runs(chunk: bytes) -> Iterator[tuple[int, int]]:
     """Where something stands in *chunk* between gaps."""
-    start = 0
-    for gap in _GAPS.finditer(chunk):
-        if gap.start() > start:
-            yield start, gap.start()
-        start = gap.end()
-    if start < len(chunk):
-        yield start, len(chunk)
+    at = 0
+    while found := _SOMETHING.search(chunk, at):
+        start = found.start()
+        gap = chunk.find(_GAP, start)
+        yield start, len(chunk) if gap < 0 else gap
+        if gap < 0:
+            return
+        at = gap + _LEAST_GAP
 
 
 def _merged(found: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
