@@ -454,7 +454,8 @@ class Crew:
                     # One that ends before it is ready is not started again and again.
                     self._back_off()
                 if not self._is_closed:
-                    self._to_start.append(worker.place if worker.place is not None and worker.place.dirs else None)
+                    # Whoever waits for a place with directories asks for it anew: these may be gone for good.
+                    self._to_start.append(None)
                     self._match()
             return is_surprise
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wasmrun.calls import check_function
-from wasmrun.errors import HostError
+from wasmrun.errors import HostError, InvalidFunction
 from wasmrun.function import Function
 from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.config import EngineSettings
@@ -125,6 +125,9 @@ class Roster:
                 try:
                     shape = self._ship(lane, entry, watch)
                 except WorkerDied:
+                    raise
+                except InvalidFunction:
+                    self.forget(entry)  # or every module that was ever refused would be kept
                     raise
                 except HostError:
                     if not self._prepare_again(entry):

@@ -300,7 +300,12 @@ class Worker:
         if kernel is not None:
             self._code.keep(*kernel)
             self.kernels[function] = kernel[0]
-        return (["loaded", list(self._executor.shape(function))],)
+        try:
+            return (["loaded", list(self._executor.shape(function))],)
+        except WasmrunError:
+            del self._functions[number]
+            self.kernels.pop(function, None)
+            raise
 
     def _inspect(self, payload: bytes, _: int, key: str, facts: dict[str, Any], packed: dict[str, Any]) -> tuple[Any]:
         self._code.keep(key, facts, payload)
