@@ -173,7 +173,8 @@ def test_a_giant_count_is_not_believed(number: int) -> None:
 
 def test_segments_may_overlap() -> None:
     """The last one wins, as it does in the engine."""
-    module = '(module (memory 1) (data (i32.const 4) "aaaa") (data (i32.const 6) "bb") (func (export "run") (result i64) (i64.load (i32.const 4))))'
+    module = """(module (memory 1) (data (i32.const 4) "aaaa") (data (i32.const 6) "bb")
+      (func (export "run") (result i64) (i64.load (i32.const 4))))"""
     binary = snapshots.binary(module)
     with snapshots.machines(binary, snapshots.snapshot(binary).module) as (started, restored):
         assert started.call("run") == restored.call("run") == b"aabb\0\0\0\0"
@@ -237,7 +238,7 @@ def test_child_is_bounded_in_time() -> None:
     with pytest.raises(InvalidFunction, match="TimedOut: the function ran past its time of 200"):
         take_here(starting("(loop br 0)"), fuel=None, init_timeout="200ms")
     many = "(if (i32.const 1) (then " * 20_000 + "))" * 20_000
-    with pytest.raises(InvalidFunction, match="the module (took more than|cannot be used)"):
+    with pytest.raises(InvalidFunction, match=r"the module (took more than|cannot be used)"):
         take_here(f'(module (func (export "run") {many}))', CompileLimits(cpu="300ms"), init_timeout="1ms")
 
 

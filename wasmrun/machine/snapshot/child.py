@@ -1,7 +1,7 @@
 """The child in which a start-up is run to be captured: a program of its own, bounded by the kernel, behind walls.
 
 Run as ``python -I -S child.py JOB`` with the module on standard input. Standard output gets one line of JSON,
-``{"logs": …, "depends_on": …}`` and then the new module, or ``{"error": …, "is_host": …}``.
+``{"logs": …, "depends_on": …, "walls": …}`` and then the new module, or ``{"error": …, "is_host": …}``.
 """
 
 from __future__ import annotations
@@ -31,22 +31,24 @@ def main() -> None:
     del command, native, plain
     compile_child.bound({**job, "address_space": room(job["address_space"])})
     source = sys.stdin.buffer.read()
+    function = function_of(job)
     answer: dict[str, Any] = {}
     module = b""
+    walls: list[str] = []
 
     def work() -> None:
         nonlocal answer, module
         try:
             binary = compile_child.read(job, source)
-            taken = capture(function_of(job), binary)
+            taken = capture(function, binary)
             module = taken.module
-            answer = {"logs": taken.logs, "depends_on": taken.depends_on}
+            answer = {"logs": taken.logs, "depends_on": taken.depends_on, "walls": walls}
         except (ValueError, MemoryError, WasmrunError) as error:
             answer = {"error": str(error) or type(error).__name__, "is_host": isinstance(error, HostError)}
 
     try:
         dirs = job["function"]["dirs"]
-        harden(
+        found = harden(
             Walls(
                 parent=os.getppid(),
                 readable=tuple(host for host, _, _ in dirs),
@@ -54,6 +56,7 @@ def main() -> None:
                 data=job["address_space"] + job["function"]["memory"] + (os.cpu_count() or 1) * _THREAD_BYTES,
             )
         )
+        walls += [wall.name for wall in found if wall.is_up]
         # Not on the main thread, whose stack is the caller's choice.
         with guest_stack():
             worker = threading.Thread(target=work)

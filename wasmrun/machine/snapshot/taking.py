@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from typing import Any, NamedTuple
 
 from wasmrun.function import Function
 from wasmrun.invocation import Log
 from wasmrun.machine.compiler import CompileLimits, run_child
+
+_log = logging.getLogger("wasmrun.snapshot")
 
 _ELSEWHERE = frozenset(
     ("module", "name", "tenant", "version", "http", "http_networks", "http_secrets", "imports", "config")
@@ -44,6 +47,7 @@ def take(function: Function, source: bytes, *, is_text: bool, limits: CompileLim
     job = {"is_text": is_text, "module_bytes": function.module_bytes, "function": settings_of(function)}
     child = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
     answer, module = run_child(child, job, source, limits, "logs", "to compile and to start")
+    _log.debug("the start-up of %s ran behind: %s", function.label, ", ".join(answer["walls"]))
     return Taken(module, tuple(Log(*log) for log in answer["logs"]), tuple(answer["depends_on"]))
 
 
