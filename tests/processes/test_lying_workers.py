@@ -23,8 +23,8 @@ HOSTED = wasmrun.Function(
     '(module (import "wasmrun" "twice" (func (param i32 i32) (result i64))) (func (export "f") (result i32) (i32.const 7)))',
     timeout="300ms", imports={"twice": lambda value: value}, fuel=None, abi="plain",
 )  # fmt: skip
-BOUND = 0.25
-"""Seconds over its own time after which an event must be over."""
+BOUND = 0.35 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+"""Seconds over its own time after which an event must be over; more where many programs want each processor."""
 
 Lying = Callable[..., wasmrun.ProcessExecutor]
 
@@ -67,7 +67,7 @@ def outcome(executor: wasmrun.ProcessExecutor, function: wasmrun.Function = SEVE
     except wasmrun.WasmrunError as error:
         found = error
     took = time.monotonic() - started
-    assert took < function.timeout + BOUND + 0.1, f"it took {took:.3f} s"
+    assert took < function.timeout + BOUND, f"it took {took:.3f} s"
     return found
 
 
