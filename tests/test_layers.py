@@ -47,7 +47,7 @@ LAYERS = {
         "serving",
         "processes",
     ),
-    6: ("bench", "cli", "__main__"),
+    6: ("bench", "projects", "cli", "__main__"),
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -58,6 +58,7 @@ SAMPLES = {
     "--http-requests": "7",
     "--init-timeout": "7s",
     "--json": "1",
+    "--lang": "c",
     "--log-bytes": "7KiB",
     "--memory": "7MiB",
     "--module-bytes": "7KiB",
@@ -70,6 +71,7 @@ SAMPLES = {
     "--table-elements": "7",
     "--timeout": "700ms",
     "--warm": "7",
+    "--watch": "1",
 }
 """A value for every option that is not its default."""
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from wasmrun.bench import PERCENTILES, Measured, Sample, measure
-from wasmrun.cli.inputs import event_for, make_function, read_event
+from wasmrun.cli.inputs import event_for, event_text, make_function, read_event
 from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option
 from wasmrun.cli.output import print_json, tell
 from wasmrun.errors import WasmrunError, printable
@@ -61,7 +61,7 @@ def command(
     A cold start makes its sandbox when the event is there; a warm one takes it from the pool.
     """
     gc.enable()  # which is how programs run functions
-    data = read_event(event)
+    data = read_event(event_text(event, modules[0]))
 
     def make_event(loaded: Loaded) -> Any:
         return event_for(loaded, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from wasmrun.cli.inputs import Misuse
+from wasmrun.cli.inputs import Ended, Misuse
 from wasmrun.cli.output import say
 from wasmrun.cli.quick import parse
 from wasmrun.errors import HostError, WasmrunError, outcome
@@ -17,6 +17,8 @@ def dispatch(args: list[str]) -> int:
     except WasmrunError as error:
         say(error)
         return outcome(error).exit_status
+    except Ended as end:
+        return end.status
     except BrokenPipeError:
         return 0  # whoever read our output has enough of it, as with `| head`, which is no failure
     except OSError as error:

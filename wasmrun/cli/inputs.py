@@ -15,20 +15,59 @@ if TYPE_CHECKING:
     from wasmrun.executor import Loaded
 
 
+class Ended(Exception):
+    """The command ends with *status*, and what there was to say has been said."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(status)
+
+
 class Misuse(Exception):
     """The command line cannot be followed; the text names the option. click shows it, with the usage."""
 
 
 def make_function(module: str, settings: dict[str, Any], **more: Any) -> Function:
-    """The function that the command line describes. Raises `Misuse` for a setting that cannot be."""
+    """The function that the command line describes. Raises `Misuse` for a setting that cannot be.
+
+    A directory stands for the project in it, which is built where it has to be; *settings* win over the project's.
+    """
+    if os.path.isdir(module):
+        module, more = _of_project(module, more)
     given = {name: value for name, value in settings.items() if value is not None and value != ()}
     # A file may be called "(1).wasm", which would be taken for a module's text.
     path = os.path.join(".", module) if module.lstrip().startswith(("(", ";;")) else module
     try:
-        return Function(path, **given, **more)
+        return Function(path, **{**more, **given})
     except InvalidFunction as error:
         name, _, reason = error.message.partition(": ")
         raise Misuse(f"{flag_of(name)}: {reason}") from None
+
+
+def _of_project(directory: str, more: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The module of a project, and *more* with the project's settings before it. Raises `Ended`."""
+    # Loaded for the few who run sources.
+    from wasmrun.cli.output import say
+    from wasmrun.projects.building import CompilerFailed, build
+    from wasmrun.projects.project import read_project
+
+    project = read_project(directory)
+    try:
+        built = build(project, os.environ)
+    except CompilerFailed as failure:
+        say(failure)
+        raise Ended(failure.status) from None
+    return built.module, {**project.settings, **more}
+
+
+def event_text(text: str | None, module: str) -> str | None:
+    """The event as the option gave it, else the one that the project in the directory *module* is tried on."""
+    if text is not None or not os.path.isdir(module):
+        return text
+    from wasmrun.projects.project import read_project  # as above
+
+    path = read_project(module).event_path
+    return None if path is None else f"@{path}"
 
 
 def read_event(text: str | None) -> bytes | None:

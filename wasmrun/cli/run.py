@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wasmrun.cli.inputs import event_for, make_function, parse_event, read_event
+from wasmrun.cli.inputs import event_for, event_text, make_function, parse_event, read_event
 from wasmrun.cli.output import print_bytes, print_json, print_text, say, tell
 from wasmrun.errors import FunctionError, GuestExit, GuestTrap, InvalidAnswer, WasmrunError, outcome, printable
 from wasmrun.executor import Executor
@@ -29,7 +29,7 @@ def run(
 ) -> int:
     """Run *module* once on *event*; the exit status. Raises `Misuse` and `WasmrunError`."""
     function = make_function(module, settings, args=args, warm=0)
-    data = read_event(event)
+    data = read_event(event_text(event, module))
     executor = Executor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir)
     try:
         loaded = executor.load(function)

@@ -1,0 +1,1 @@
+"""Projects: functions as sources, from `wasmrun new` to a module that runs."""

@@ -1,0 +1,63 @@
+"""C, C++ and Zig, by zig: one package from PyPI that brings compiler, linker and libraries for all three."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+
+from wasmrun.projects.project import Project
+from wasmrun.projects.recipe import Recipe, ToolchainMissing, identity, program
+
+_COMMON = ("-Os", "-s", "-Wall", "-Wextra")
+
+
+def cook(project: Project, target: str, environ: Mapping[str, str]) -> Recipe:
+    """By the zig of this environment, or the one of the search path; C and C++ by a clang for WebAssembly, too."""
+    zig = _zig(environ)
+    if zig is None:
+        title = project.language.title
+        raise ToolchainMissing(f"the {title} compiler", project.language.install, " (no package ziglang, no zig)")
+    make = {"c": _c, "cpp": _cpp, "zig": _zig_itself}[project.language.name]
+    return Recipe(identity(zig), (zig, *make(project, target)), {})
+
+
+def _zig(environ: Mapping[str, str]) -> str | None:
+    # Not `python -m ziglang`, which starts an interpreter to start the same program.
+    package = importlib.util.find_spec("ziglang")
+    if package is not None and package.origin is not None:
+        path = os.path.join(os.path.dirname(package.origin), "zig")
+        if os.access(path, os.X_OK):
+            return path
+    return program("zig", environ)
+
+
+def _c(project: Project, target: str) -> tuple[str, ...]:
+    platform = (
+        ("-target", "wasm32-wasi", "-mexec-model=reactor")
+        if project.libc
+        else ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry")
+    )
+    return ("cc", *platform, *_COMMON, *_rest(project, target))
+
+
+def _cpp(project: Project, target: str) -> tuple[str, ...]:
+    platform = (
+        ("-target", "wasm32-wasi", "-mexec-model=reactor")
+        if project.libc
+        else ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry")
+    )
+    return ("c++", *platform, "-std=c++20", "-fno-exceptions", "-fno-rtti", *_COMMON, *_rest(project, target))
+
+
+def _rest(project: Project, target: str) -> tuple[str, ...]:
+    sources = tuple(os.path.join(".", source) for source in project.sources)
+    return (f"-Wl,-z,stack-size={project.stack}", *project.arguments, *sources, "-o", target)
+
+
+def _zig_itself(project: Project, target: str) -> tuple[str, ...]:
+    (source,) = project.sources
+    return (
+        *("build-exe", os.path.join(".", source), "-target", "wasm32-freestanding", "-O", "ReleaseSmall", "-fno-entry"),
+        *("-rdynamic", "-fstrip", "--stack", str(project.stack), *project.arguments, f"-femit-bin={target}"),
+    )
