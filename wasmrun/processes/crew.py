@@ -223,7 +223,9 @@ class Crew:
             self._by_tenant[tenant] = left
         else:
             del self._by_tenant[tenant]
-        if self._is_worn(worker):
+        if worker.is_dead:
+            self._ring()  # to be buried, once this was its last event
+        elif self._is_worn(worker):
             self._retire(worker)
         if self._waiting:
             self._match()

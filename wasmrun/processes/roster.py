@@ -35,6 +35,11 @@ from wasmrun.watch import Watch
 _WORKER_WAIT = 1.0
 """How long an event may wait for a sandbox inside of a worker, which has one for each of its lanes."""
 
+_FILE_SIZE = 1 << 30
+"""How large a file in a directory that was granted may become."""
+_LOG_SIZE = 1 << 20
+"""How much a worker may write elsewhere, which is what it says on stderr at its end."""
+
 LOOPING = Function('(module (func (export "loop") (loop $l (br $l))))', name="looping", fuel=None, warm=0)
 """What a worker has to end before it serves."""
 
@@ -211,6 +216,7 @@ class Roster:
                 "writable": [d.host for d in dirs if d.writable],
                 "required": sorted(self._settings.required),
                 "data": self._settings.memory_limit,
+                "file_size": _FILE_SIZE if any(d.writable for d in dirs) else _LOG_SIZE,
             }
         return {
             "cache_dir": directory,
