@@ -10,7 +10,7 @@ from .effort import Effort
 from .figures import Figure
 from .report import Lines, Table
 
-NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "million")
+NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "snapshot", "million")
 
 
 class Question(Protocol):
