@@ -23,6 +23,7 @@ LAYERS = {
         "settings",
         "limits",
         "function",
+        "manifest",
         "invocation",
         "calls",
         "jsontext",

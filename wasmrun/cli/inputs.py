@@ -32,9 +32,14 @@ def make_function(module: str, settings: dict[str, Any], **more: Any) -> Functio
 
     A directory stands for the project in it, which is built where it has to be; *settings* win over the project's.
     """
+    manifest = settings.get("manifest")
+    if bool(module) == bool(manifest):
+        raise Misuse("Missing argument 'MODULE'." if not module else "--manifest: it names the module; leave MODULE out")
     if os.path.isdir(module):
         module, more = _of_project(module, more)
-    given = {name: value for name, value in settings.items() if value is not None and value != ()}
+    given = {name: value for name, value in settings.items() if value not in (None, ()) and name != "manifest"}
+    if manifest:
+        return _of_manifest(manifest, {**more, **given})
     # A file may be called "(1).wasm", which would be taken for a module's text.
     path = os.path.join(".", module) if module.lstrip().startswith(("(", ";;")) else module
     try:
@@ -42,6 +47,15 @@ def make_function(module: str, settings: dict[str, Any], **more: Any) -> Functio
     except InvalidFunction as error:
         name, _, reason = error.message.partition(": ")
         raise Misuse(f"{flag_of(name)}: {reason}") from None
+
+
+def _of_manifest(path: str, settings: dict[str, Any]) -> Function:
+    try:
+        return Function.from_manifest(path, **settings)
+    except InvalidFunction as error:
+        name, _, reason = error.message.partition(": ")
+        # What is wrong in the file is no misuse of the command.
+        raise Misuse(f"{flag_of(name)}: {reason}") if name in settings else error from None
 
 
 def _of_project(directory: str, more: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -33,8 +33,8 @@ def run(
     executor = Executor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir)
     try:
         loaded = executor.load(function)
-        if loaded.abi == "command" and not function.raw and not as_json:
-            # What a program prints is shown as it stands, JSON or not; so it is not decoded.
+        if loaded.abi in ("command", "extism") and not function.raw and not as_json:
+            # What these answer is shown as it stands, JSON or not; so it is not decoded.
             parse_event(data)
             function = make_function(module, settings | {"raw": True}, args=args, warm=0)
             loaded = executor.load(function)

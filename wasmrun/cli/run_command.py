@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from wasmrun.cli import run, table
-from wasmrun.cli.options import Command, module_argument, options
+from wasmrun.cli.options import Command, options
 
 
 @click.command(name="run", cls=Command)
-@module_argument
+@click.argument("module", type=click.Path(), default="", metavar="MODULE")
 @options(table.RUN)
 @click.argument("args", nargs=-1, metavar="[-- ARGS...]")
 def command(**given: Any) -> int:

@@ -134,5 +134,7 @@ OUTPUT = Option(
     short="-o",
 )
 
-RUN = (EVENT, *FUNCTION, REPORT, JSON, CACHE_DIR)
+MANIFEST = Option("manifest", "--manifest", "Extism manifest of the plug-in to run, in the place of MODULE.", "FILE")
+
+RUN = (EVENT, MANIFEST, *FUNCTION, REPORT, JSON, CACHE_DIR)
 """The options of `wasmrun run`."""

@@ -39,6 +39,7 @@ _REFUSALS = (
     "variables are switched off for this plug-in (var_bytes is 0)",
     "the plug-in's variables are full; keep less in them, or raise `var_bytes`",
     "the plug-in has no memory for a variable; use less, or raise `memory`",
+    "the plug-in gave a handle that is none",
 )
 _FLOATS = {"f32": struct.Struct("<f"), "f64": struct.Struct("<d")}
 

@@ -1,11 +1,12 @@
 ;; The kernel of the Extism interface: the memory that a plug-in and its host share, as a module that plug-ins are
 ;; linked with, so that what they do with it stays inside WebAssembly.
 ;;
-;; A plug-in can write wherever it likes from byte 256 on, the headers of blocks included. Nothing here relies on
+;; A plug-in can write wherever it likes from byte 512 on, the headers of blocks included. Nothing here relies on
 ;; them: the worst that a wrong one does is a trap, or garbage for the plug-in that wrote it. What the host reads is
 ;; below, where no store of a plug-in reaches:
 ;;
-;;   32 offset and 40 length of the output, 48 handle and 56 length of the error, 64 to 176 heads of the free lists.
+;;   32 offset and 40 length of the output, 48 handle and 56 length of the error, 64 to 176 heads of the free lists,
+;;   256 to 512 heads of the lists of variables, by a hash of their names.
 ;;
 ;; A block is a header of 16 bytes and its data, whose address is the handle. The header: size u32, bytes in use u32,
 ;; and a mark u64, by which a handle is told from any other number. Freed blocks are in lists by the power of two that
@@ -22,10 +23,9 @@
   (import "host" "refuse" (func $host_refuse (param i32)))
 
   (memory (export "memory") 1)
-  (global $position (mut i32) (i32.const 256))
+  (global $position (mut i32) (i32.const 512))
   (global $input (mut i64) (i64.const 0))
   (global $input_length (mut i64) (i64.const 0))
-  (global $vars (mut i32) (i32.const 0))
   (global $var_bytes (mut i64) (i64.const 0))
   (global $var_limit (mut i64) (i64.const -1))
 
@@ -51,7 +51,7 @@
   ;; Whether a number is the handle of a block in use.
   (func $is_handle (param $handle i64) (result i32)
     (if (i32.or
-          (i64.lt_u (local.get $handle) (i64.const 272))
+          (i64.lt_u (local.get $handle) (i64.const 528))
           (i64.gt_u (local.get $handle) (i64.extend_i32_u (global.get $position))))
       (then (return (i32.const 0))))
     (i64.eq
@@ -153,6 +153,13 @@
       (then (return (i64.extend_i32_u (call $used (i32.wrap_i64 (local.get $handle)))))))
     (i64.const 0))
 
+  ;; The same, of a handle that must be one: the plug-in ends with any other number than 0, which stands for nothing.
+  (func $wanted_length (param $handle i64) (result i64)
+    (if (i64.ne (local.get $handle) (i64.const 0))
+      (then
+        (if (i32.eqz (call $is_handle (local.get $handle))) (then (call $host_refuse (i32.const 3))))))
+    (call $length (local.get $handle)))
+
   (func (export "memory_bytes") (result i64)
     (call $bytes))
 
@@ -160,8 +167,8 @@
 
   (func $is_outside (param $at i64) (param $count i64) (result i32)
     (i64.gt_u
-      (i64.sub (local.get $at) (i64.const 256))
-      (i64.sub (i64.sub (call $bytes) (i64.const 256)) (local.get $count))))
+      (i64.sub (local.get $at) (i64.const 512))
+      (i64.sub (i64.sub (call $bytes) (i64.const 512)) (local.get $count))))
 
   (func (export "load_u8") (param $at i64) (result i32)
     (if (call $is_outside (local.get $at) (i64.const 1)) (then (return (i32.const 0))))
@@ -198,7 +205,7 @@
     (i64.load (i32.wrap_i64 (i64.add (global.get $input) (local.get $offset)))))
 
   (func (export "input_set") (param $at i64) (param $length i64)
-    (if (i64.gt_u (local.get $length) (i64.sub (call $bytes) (i64.const 256))) (then (return)))
+    (if (i64.gt_u (local.get $length) (i64.sub (call $bytes) (i64.const 512))) (then (return)))
     (if (call $is_outside (local.get $at) (local.get $length)) (then (return)))
     (global.set $input (local.get $at))
     (global.set $input_length (local.get $length)))
@@ -222,19 +229,19 @@
 
   ;; Everything but the variables is gone, and zero.
   (func $reset (export "reset")
-    (if (global.get $vars)
+    (if (i64.ne (global.get $var_bytes) (i64.const 0))
       (then (call $reset_between_vars))
       (else
         (memory.fill (i32.const 32) (i32.const 0) (i32.sub (global.get $position) (i32.const 32)))
-        (global.set $position (i32.const 256))))
+        (global.set $position (i32.const 512))))
     (global.set $input (i64.const 0))
     (global.set $input_length (i64.const 0)))
 
   (func $reset_between_vars (local $begin i32) (local $block i32) (local $end i32) (local $size i32)
     (memory.fill (i32.const 32) (i32.const 0) (i32.const 224))
     (local.set $end (global.get $position))
-    (local.set $begin (i32.const 256))
-    (local.set $block (i32.const 272))
+    (local.set $begin (i32.const 512))
+    (local.set $block (i32.const 528))
     (block $done
       (loop $next
         (br_if $done (i32.ge_u (local.get $block) (local.get $end)))
@@ -280,42 +287,50 @@
         (return (i32.const 0))))
     (i32.const 1))
 
-  ;; The variable that the block $key names; 0 where there is none. $link is where its address stands, 0 at the front.
-  (func $find (param $key i32) (param $key_length i32) (result i32 i32) (local $var i32) (local $link i32)
-    (local.set $var (global.get $vars))
+  ;; Where the list of the variables begins whose names have the hash of this one.
+  (func $bucket_of (param $key i32) (param $length i32) (result i32) (local $hash i32)
+    (local.set $hash (i32.const 0x811c9dc5))
     (block $done
       (loop $next
+        (br_if $done (i32.eqz (local.get $length)))
+        (local.set $length (i32.sub (local.get $length) (i32.const 1)))
+        (local.set $hash (i32.mul
+          (i32.xor (local.get $hash) (i32.load8_u (i32.add (local.get $key) (local.get $length))))
+          (i32.const 0x01000193)))
+        (br $next)))
+    (i32.add (i32.const 256) (i32.and (i32.shr_u (local.get $hash) (i32.const 14)) (i32.const 0xfc))))
+
+  ;; Where the address of the variable stands that the block $key names: a word with 0 in it where there is none.
+  (func $find (param $key i32) (param $key_length i32) (result i32) (local $link i32) (local $var i32)
+    (local.set $link (call $bucket_of (local.get $key) (local.get $key_length)))
+    (block $done
+      (loop $next
+        (local.set $var (i32.load (local.get $link)))
         (br_if $done (i32.eqz (local.get $var)))
         (if (i32.eq (i32.load offset=4 (local.get $var)) (local.get $key_length))
           (then
             (br_if $done (call $is_equal
               (i32.add (local.get $var) (i32.const 8)) (local.get $key) (local.get $key_length)))))
         (local.set $link (local.get $var))
-        (local.set $var (i32.load (local.get $var)))
         (br $next)))
-    (local.get $var) (local.get $link))
+    (local.get $link))
 
   ;; What a variable counts: name, value, and 48 bytes.
   (func $cost (param $var i32) (result i64)
     (i64.add (i64.extend_i32_u (call $used (local.get $var))) (i64.const 40)))
 
-  (func $remove (param $key i32) (param $key_length i32) (local $var i32) (local $link i32)
-    (call $find (local.get $key) (local.get $key_length))
-    (local.set $link)
-    (local.set $var)
+  (func $remove (param $key i32) (param $key_length i32) (local $link i32) (local $var i32)
+    (local.set $link (call $find (local.get $key) (local.get $key_length)))
+    (local.set $var (i32.load (local.get $link)))
     (if (i32.eqz (local.get $var)) (then (return)))
     (global.set $var_bytes (i64.sub (global.get $var_bytes) (call $cost (local.get $var))))
-    (if (local.get $link)
-      (then (i32.store (local.get $link) (i32.load (local.get $var))))
-      (else (global.set $vars (i32.load (local.get $var)))))
+    (i32.store (local.get $link) (i32.load (local.get $var)))
     (call $release (local.get $var)))
 
   (func (export "var_get") (param $key i64) (result i64)
     (local $var i32) (local $length i32) (local $handle i64) (local $key_length i32)
-    (local.set $key_length (i32.wrap_i64 (call $length (local.get $key))))
-    (call $find (i32.wrap_i64 (local.get $key)) (local.get $key_length))
-    (drop)
-    (local.set $var)
+    (local.set $key_length (i32.wrap_i64 (call $wanted_length (local.get $key))))
+    (local.set $var (i32.load (call $find (i32.wrap_i64 (local.get $key)) (local.get $key_length))))
     (if (local.get $var)
       (then
         (local.set $length
@@ -332,13 +347,12 @@
     (local.get $handle))
 
   (func (export "var_set") (param $key i64) (param $value i64)
-    (local $key_length i64) (local $value_length i64) (local $cost i64) (local $var i32)
+    (local $key_length i64) (local $value_length i64) (local $cost i64) (local $var i32) (local $head i32)
     (if (i64.lt_s (global.get $var_limit) (i64.const 0))
       (then (global.set $var_limit (call $host_var_limit))))
     (if (i64.eqz (global.get $var_limit)) (then (call $host_refuse (i32.const 0))))
-    (local.set $key_length (call $length (local.get $key)))
-    (local.set $value_length (call $length (local.get $value)))
-    (if (i64.eqz (local.get $key_length)) (then (local.set $key (i64.const 0))))
+    (local.set $key_length (call $wanted_length (local.get $key)))
+    (local.set $value_length (call $wanted_length (local.get $value)))
     (if (i64.eqz (local.get $value))
       (then
         (call $remove (i32.wrap_i64 (local.get $key)) (i32.wrap_i64 (local.get $key_length))))
@@ -351,18 +365,18 @@
         (local.set $var (i32.wrap_i64 (call $alloc (i64.sub (local.get $cost) (i64.const 40)))))
         (if (i32.eqz (local.get $var)) (then (call $host_refuse (i32.const 2))))
         (i64.store (i32.sub (local.get $var) (i32.const 8)) (call $var_mark_of (local.get $var)))
-        (i32.store (local.get $var) (global.get $vars))
+        (local.set $head (call $bucket_of (i32.wrap_i64 (local.get $key)) (i32.wrap_i64 (local.get $key_length))))
+        (i32.store (local.get $var) (i32.load (local.get $head)))
+        (i32.store (local.get $head) (local.get $var))
         (i32.store offset=4 (local.get $var) (i32.wrap_i64 (local.get $key_length)))
         (memory.copy
           (i32.add (local.get $var) (i32.const 8))
           (i32.wrap_i64 (local.get $key))
           (i32.wrap_i64 (local.get $key_length)))
-        (if (i64.ne (local.get $value_length) (i64.const 0))
-          (then (memory.copy
-            (i32.add (i32.add (local.get $var) (i32.const 8)) (i32.wrap_i64 (local.get $key_length)))
-            (i32.wrap_i64 (local.get $value))
-            (i32.wrap_i64 (local.get $value_length)))))
-        (global.set $vars (local.get $var))
+        (memory.copy
+          (i32.add (i32.add (local.get $var) (i32.const 8)) (i32.wrap_i64 (local.get $key_length)))
+          (i32.wrap_i64 (local.get $value))
+          (i32.wrap_i64 (local.get $value_length)))
         (global.set $var_bytes (i64.add (global.get $var_bytes) (local.get $cost)))))
     (call $free (local.get $key))
     (call $free (local.get $value)))
@@ -386,14 +400,14 @@
 
   (func (export "config_get") (param $key i64) (result i64) (local $handle i64)
     (local.set $handle (call $host_config_get
-      (i32.wrap_i64 (local.get $key)) (i32.wrap_i64 (call $length (local.get $key)))))
+      (i32.wrap_i64 (local.get $key)) (i32.wrap_i64 (call $wanted_length (local.get $key)))))
     (call $free (local.get $key))
     (local.get $handle))
 
   (func (export "http_request") (param $request i64) (param $body i64) (result i64) (local $handle i64)
     (local.set $handle (call $host_http_request
-      (i32.wrap_i64 (local.get $request)) (i32.wrap_i64 (call $length (local.get $request)))
-      (i32.wrap_i64 (local.get $body)) (i32.wrap_i64 (call $length (local.get $body)))))
+      (i32.wrap_i64 (local.get $request)) (i32.wrap_i64 (call $wanted_length (local.get $request)))
+      (i32.wrap_i64 (local.get $body)) (i32.wrap_i64 (call $wanted_length (local.get $body)))))
     (call $free (local.get $request))
     (call $free (local.get $body))
     (local.get $handle))
