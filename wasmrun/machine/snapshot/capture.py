@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from wasmrun.errors import FunctionError, InvalidFunction
 from wasmrun.function import Directory, Function
 from wasmrun.invocation import Log
-from wasmrun.limits import STACKS
+from wasmrun.limits import KIB, STACKS
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine, address_space
@@ -24,6 +24,7 @@ from wasmrun.machine.snapshot.startup import StartUp
 from wasmrun.machine.snapshot.state import read_state
 from wasmrun.machine.wasmfile import Facts, scan
 
+_MOST_LOGS = 64 * KIB
 _RESUME_TYPE = ExternType("function", (), ())
 
 
@@ -43,6 +44,8 @@ def room(needed: int) -> int:
 def function_of(job: dict[str, Any]) -> Function:
     """The function that a job describes; nobody answers what it asks the host."""
     settings = dict(job["function"])
+    # Told on one line, which has an end.
+    settings["log_bytes"] = min(settings["log_bytes"], _MOST_LOGS)
     settings["env"] = [tuple(pair) for pair in settings["env"]]
     # Read-only: whatever they are, nothing is written to them here.
     settings["dirs"] = [Directory(host, guest, False) for host, guest, _ in settings["dirs"]]

@@ -13,6 +13,8 @@ import threading
 from typing import Any
 
 _THREAD_BYTES = 16 * 1024 * 1024
+_ANSWER_BYTES = 1024 * 1024
+"""What the child writes beside the module, at most."""
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def main() -> None:
         found = harden(
             Walls(
                 parent=os.getppid(),
+                file_size=job["module_bytes"] + _ANSWER_BYTES,
                 readable=tuple(host for host, _, _ in dirs),
                 # Beside what compiling takes: the compiler's threads have stacks, one for each processor.
                 data=job["address_space"] + job["function"]["memory"] + (os.cpu_count() or 1) * _THREAD_BYTES,
