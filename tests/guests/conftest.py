@@ -53,6 +53,27 @@ def probe(compile_c: Callable[..., Path]) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def built_sdk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the directory of an SDK's modules: the committed ones, else what its build.py makes, once."""
+    made: dict[str, Path] = {}
+
+    def build(language: str) -> Path:
+        sdk = ROOT / "guest_sdk" / language
+        if (sdk / "vectors.wasm").exists():
+            return sdk
+        if language not in made:
+            output = tmp_path_factory.mktemp(f"sdk_{language}")
+            done = subprocess.run([sys.executable, sdk / "build.py", output], check=False, timeout=600)
+            if done.returncode == 1 and not list(output.iterdir()):
+                pytest.skip(f"the toolchain of {language} is missing; guest_sdk/{language}/build.py says how to get it")
+            assert done.returncode == 0
+            made[language] = output
+        return made[language]
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def executor() -> Iterator[wasmrun.Executor]:
     """One executor for all guests of these tests."""
     with wasmrun.Executor() as executor:

@@ -50,16 +50,15 @@ def test_new_project_has_the_sdk_as_it_is_here(language: str, make: Callable[...
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_wheel_carries_every_sdk(language: str) -> None:
-    """What `wasmrun new` copies is put into the wheel, where an installed wasmrun looks for it."""
+def test_wheel_carries_every_sdk(language: str, make: Callable[..., Path]) -> None:
+    """Each file that `wasmrun new` copies is put into the wheel, where an installed wasmrun looks for it."""
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    for source in LANGUAGES[language].sdk:
-        carried = [inside for inside in build["force-include"] if f"guest_sdk/{source}/".startswith(f"{inside}/")]
-        parts = [inside for inside in build["force-include"] if inside.startswith(f"guest_sdk/{source}/")]
-        assert carried or parts, source
-        for inside in carried + parts:
+    place = make("greeter", language)
+    for source, target in LANGUAGES[language].sdk.items():
+        path = place / target
+        for file in [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]:
+            inside = (Path("guest_sdk") / source / file.relative_to(path)).as_posix()
             assert build["force-include"][inside] == f"wasmrun/{inside}"
-            assert (ROOT / inside).exists()
 
 
 def test_new_project_may_be_called_what_a_file_may(make: Callable[..., Path], run: Run) -> None:

@@ -39,6 +39,14 @@ LANGUAGES = {
             "pip install 'wasmrun[c]'",
             ("sources", "arguments", "stack", "libc"),
         ),
+        Language(
+            "go",
+            "Go",
+            (".go",),
+            {"go": "sdk"},
+            "pip install 'wasmrun[go]'",
+            ("arguments",),
+        ),
     )
 }
 

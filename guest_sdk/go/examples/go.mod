@@ -1,0 +1,7 @@
+module examples
+
+go 1.24
+
+require wasmrun v0.0.0
+
+replace wasmrun => ../

@@ -1,0 +1,3 @@
+module wasmrun
+
+go 1.24
