@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits as CompileLimits
     from wasmrun.machine.inspection import Inspection as Inspection
     from wasmrun.machine.loader import Compiled as Compiled
+    from wasmrun.manifest import from_manifest as from_manifest
     from wasmrun.processes.executor import ProcessExecutor as ProcessExecutor
     from wasmrun.processes.executor import ProcessStats as ProcessStats
 
@@ -97,6 +98,7 @@ _HOMES = {
     "wasmrun.machine.compiler": ("CompileLimits",),
     "wasmrun.machine.inspection": ("Inspection",),
     "wasmrun.machine.loader": ("Compiled",),
+    "wasmrun.manifest": ("from_manifest",),
     "wasmrun.processes.executor": ("ProcessExecutor", "ProcessStats"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -235,17 +235,6 @@ class Function(Limits, Grants):
     snapshot: Setting[bool, bool] = flag("Run the start-up once, and start every sandbox from where it ended.")
     raw: Setting[bool, bool] = flag("Pass event and answer as bytes, as they stand.")
 
-    @classmethod
-    def from_manifest(cls, path: str | os.PathLike[str], **settings: Any) -> Function:
-        """The Extism plug-in that the manifest in a file describes; *settings* win over what that says.
-
-        Raises `InvalidFunction`.
-        """
-        from wasmrun.manifest import read_manifest  # for the few functions that have one
-
-        most = Limits(**{name: settings[name] for name in ("module_bytes",) if name in settings}).module_bytes
-        return cls(**{**read_manifest(path, most), **settings})
-
     def __post_init__(self) -> None:
         super().__post_init__()
         values = self.__dict__

@@ -10,17 +10,25 @@ import os
 from typing import Any
 
 from wasmrun.errors import InvalidFunction, printable
-from wasmrun.function import Directory
+from wasmrun.function import Directory, Function
 from wasmrun.jsontext import from_json
-from wasmrun.limits import MIB
+from wasmrun.limits import MIB, Limits
 from wasmrun.units import format_size
 
 _PAGE = 65536
 _MOST_BYTES = 64 * MIB
-_MODULE_BYTES = 50 * MIB
 
 
-def read_manifest(path: str | os.PathLike[str], module_bytes: int = _MODULE_BYTES) -> dict[str, Any]:
+def from_manifest(path: str | os.PathLike[str], **settings: Any) -> Function:
+    """The Extism plug-in that the manifest in a file describes; *settings* are those of `Function`, and win.
+
+    Raises `InvalidFunction` that names what is wrong.
+    """
+    bounds = Limits(**{name: settings[name] for name in ("module_bytes",) if name in settings})
+    return Function(**{**read_manifest(path, bounds.module_bytes), **settings})
+
+
+def read_manifest(path: str | os.PathLike[str], module_bytes: int) -> dict[str, Any]:
     """The settings of a `Function` that the manifest in the file *path* describes.
 
     Paths in it are relative to its directory. Raises `InvalidFunction` that names what is wrong.

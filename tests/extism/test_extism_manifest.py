@@ -37,7 +37,7 @@ def test_manifest_becomes_settings(tmp_path: Path, local: wasmrun.Executor) -> N
         allowed_paths={".": "/here", "ro:/usr": "/usr"},
         timeout_ms=1500,
     )
-    function = wasmrun.Function.from_manifest(path, entry="configured")
+    function = wasmrun.from_manifest(path, entry="configured")
     assert (function.memory, function.http_bytes, function.var_bytes, function.timeout) == (20 * 65_536, 1000, 100, 1.5)
     assert [str(rule) for rule in function.http] == [
         f"{scheme}://{host}" for host in ("api.example.com", "*.example.org") for scheme in ("https", "http")
@@ -49,7 +49,7 @@ def test_manifest_becomes_settings(tmp_path: Path, local: wasmrun.Executor) -> N
 
 def test_settings_win_over_a_manifest(tmp_path: Path) -> None:
     """Whoever calls has the last word."""
-    function = wasmrun.Function.from_manifest(write(tmp_path, timeout_ms=5), timeout="1s", name="mine")
+    function = wasmrun.from_manifest(write(tmp_path, timeout_ms=5), timeout="1s", name="mine")
     assert (function.timeout, function.label) == (1.0, "mine")
 
 
@@ -57,12 +57,12 @@ def test_settings_win_over_a_manifest(tmp_path: Path) -> None:
 def test_checksum_is_checked(tmp_path: Path, local: wasmrun.Executor, wasm: dict[str, str]) -> None:
     """And what was checked is what runs."""
     path = write(tmp_path, wasm=[{**wasm, "hash": SHA.upper(), "name": "main"}])
-    function = wasmrun.Function.from_manifest(path, entry="reverse", raw=True)
+    function = wasmrun.from_manifest(path, entry="reverse", raw=True)
     (tmp_path / "echo.wasm").write_bytes(b"something else")
     assert (function.label, local.invoke(function, b"abc")) == ("main", b"cba")
     path = write(tmp_path, wasm=[{**wasm, "hash": "00" * 32}])
     with pytest.raises(wasmrun.InvalidFunction, match=rf"wasm\[0\]\.hash is 0000.*, and the module's is {SHA}"):
-        wasmrun.Function.from_manifest(path)
+        wasmrun.from_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_manifest_that_cannot_be_honoured_is_refused(tmp_path: Path, manifest: A
     path = tmp_path / "m.json"
     path.write_text(json.dumps(manifest))
     with pytest.raises(wasmrun.InvalidFunction, match=words):
-        wasmrun.Function.from_manifest(path)
+        wasmrun.from_manifest(path)
 
 
 def test_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
     """No file, no JSON."""
     path = tmp_path / "m.json"
     with pytest.raises(wasmrun.InvalidFunction, match=r"m.json cannot be read: No such file"):
-        wasmrun.Function.from_manifest(path)
+        wasmrun.from_manifest(path)
     path.write_text("wasm = []")
     with pytest.raises(wasmrun.InvalidFunction, match=r"the manifest .*m.json: Expecting value"):
-        wasmrun.Function.from_manifest(path)
+        wasmrun.from_manifest(path)
 
 
 def test_manifest_runs_from_a_shell(tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_oracle_takes_the_same_manifest(tmp_path: Path) -> None:
     theirs = extism.Plugin(json.loads(path.read_text()))
     with wasmrun.Executor() as executor:
         for entry in ("run", "value"):
-            ours = wasmrun.Function.from_manifest(path, entry=entry, raw=True)
+            ours = wasmrun.from_manifest(path, entry=entry, raw=True)
             assert executor.invoke(ours, b"event") == bytes(theirs.call(entry, b"event"))

@@ -34,7 +34,9 @@ def make_function(module: str, settings: dict[str, Any], **more: Any) -> Functio
     """
     manifest = settings.get("manifest")
     if bool(module) == bool(manifest):
-        raise Misuse("Missing argument 'MODULE'." if not module else "--manifest: it names the module; leave MODULE out")
+        raise Misuse(
+            "Missing argument 'MODULE'." if not module else "--manifest: it names the module; leave MODULE out"
+        )
     if os.path.isdir(module):
         module, more = _of_project(module, more)
     given = {name: value for name, value in settings.items() if value not in (None, ()) and name != "manifest"}
@@ -50,8 +52,10 @@ def make_function(module: str, settings: dict[str, Any], **more: Any) -> Functio
 
 
 def _of_manifest(path: str, settings: dict[str, Any]) -> Function:
+    from wasmrun.manifest import from_manifest  # for the few that have one
+
     try:
-        return Function.from_manifest(path, **settings)
+        return from_manifest(path, **settings)
     except InvalidFunction as error:
         name, _, reason = error.message.partition(": ")
         # What is wrong in the file is no misuse of the command.

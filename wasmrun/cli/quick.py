@@ -43,9 +43,16 @@ def parse(args: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any] | N
                 return None
             given[option.name] = (*given[option.name], text) if option.is_repeated else text
     # Whatever cannot be read is told by click, or by what runs after it.
-    if not positional or not os.access(positional[0], os.R_OK):
+    if not positional or not _is_readable(positional[0]):
         return None
     return {"module": positional[0], "args": tuple(positional[1:]), **given}
+
+
+def _is_readable(path: str) -> bool:
+    try:
+        return os.access(path, os.R_OK)
+    except ValueError:  # what no file can be called
+        return False
 
 
 def _fits(option: Option, value: str) -> bool:
