@@ -10,7 +10,7 @@ from .effort import Effort
 from .figures import Figure
 from .report import Lines, Table
 
-NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "snapshot", "million")
+NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "snapshot", "extism", "million")
 
 
 class Question(Protocol):
