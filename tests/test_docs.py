@@ -48,7 +48,7 @@ DOCUMENTS = [
     README,
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "guest_sdk").rglob("*.md")),
+    *sorted(path for path in (ROOT / "guest_sdk").rglob("*.md") if "node_modules" not in path.parts),
     *sorted((ROOT / "benchmarks").glob("*.md")),
 ]
 

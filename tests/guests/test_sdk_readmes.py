@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,14 @@ import wasmrun
 
 SDKS = Path(__file__).resolve().parents[2] / "guest_sdk"
 
-SOURCES = {"c": ("c", "hello.c"), "zig": ("zig", "hello.zig")}
+SOURCES = {"assemblyscript": ("ts", "hello.ts"), "c": ("c", "hello.c"), "zig": ("zig", "hello.zig")}
 """For each language: how its first block of code is marked, and the file that the block is."""
 
-GIVEN = {"c": ["wasmrun.h"], "zig": ["wasmrun.zig", "msgpack.zig", "arena.zig"]}
+GIVEN = {
+    "assemblyscript": ["wasmrun.ts", "msgpack.ts"],
+    "c": ["wasmrun.h"],
+    "zig": ["wasmrun.zig", "msgpack.zig", "arena.zig"],
+}
 """What stands next to that file."""
 
 
@@ -39,10 +44,15 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     for given in GIVEN[language]:
         shutil.copy(SDKS / language / given, directory)
     install, *commands = block(readme, "sh").splitlines()
-    assert install == "pip install ziglang"
+    if install.startswith("npm"):
+        build = runpy.run_path(str(SDKS / language / "build.py"))
+        if problem := build["missing"]():
+            pytest.skip(problem)
+        (directory / "node_modules").symlink_to(SDKS / language / "node_modules")
     for command in commands:
-        assert command.startswith("python ")
-        subprocess.run([sys.executable, *command.split()[1:]], cwd=directory, check=True)
+        program, *arguments = command.split()
+        assert program in {"python", "npx"}
+        subprocess.run([sys.executable if program == "python" else program, *arguments], cwd=directory, check=True)
     return directory
 
 
