@@ -16,12 +16,18 @@ import wasmrun
 
 SDKS = Path(__file__).resolve().parents[2] / "guest_sdk"
 
-SOURCES = {"assemblyscript": ("ts", "hello.ts"), "c": ("c", "hello.c"), "zig": ("zig", "hello.zig")}
+SOURCES = {
+    "assemblyscript": ("ts", "hello.ts"),
+    "c": ("c", "hello.c"),
+    "cpp": ("cpp", "hello.cpp"),
+    "zig": ("zig", "hello.zig"),
+}
 """For each language: how its first block of code is marked, and the file that the block is."""
 
 GIVEN = {
     "assemblyscript": ["wasmrun.ts", "msgpack.ts"],
     "c": ["wasmrun.h"],
+    "cpp": ["wasmrun.hpp", "../c/wasmrun.h"],
     "zig": ["wasmrun.zig", "msgpack.zig", "arena.zig"],
 }
 """What stands next to that file."""
