@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import struct
 from pathlib import Path
@@ -176,6 +177,22 @@ def test_input_that_cannot_be_read_is_reported(used: Guest, vector: dict[str, An
         answered(used.answer("echo", data(vector["bytes"])))
     assert caught.value.args[0]["type"] == "InvalidInput"
     assert answered(used.answer("echo", event_input(b"\x01"))) == 1
+
+
+def test_damaged_input_is_answered_or_reported(used: Guest) -> None:
+    """Bytes changed, cut out or put in, anywhere: no trap, and what is answered can be decoded."""
+    chance = random.Random(7)
+    inputs = [event_input(data(vector["bytes"])) for vector in VECTORS["values"]]
+    inputs = [one for one in inputs if len(one) < 1000]
+    for _ in range(1500):
+        damaged = bytearray(chance.choice(inputs))
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(damaged))
+            damaged[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+        status, value = msgpack.unpackb(
+            used.answer("echo", bytes(damaged)), strict_map_key=False, unicode_errors="replace"
+        )
+        assert status == 0 or value["type"] in {"InvalidInput", "InvalidEvent"}
 
 
 @named("errors")
