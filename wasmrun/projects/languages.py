@@ -22,10 +22,9 @@ class Language(NamedTuple):
     has_one_source: bool = False
     has_libc: bool = False
 
-    @property
-    def sdk_names(self) -> frozenset[str]:
-        """The names of the SDK's files, which are nobody's sources."""
-        return frozenset(os.path.basename(path) for path in self.sdk.values())
+    def has_in_sdk(self, path: str) -> bool:
+        """Whether a project's file is one of the SDK's, which are nobody's sources."""
+        return any(path == own or path.startswith(f"{own}/") for own in self.sdk.values())
 
 
 LANGUAGES = {
@@ -40,12 +39,47 @@ LANGUAGES = {
             ("sources", "arguments", "stack", "libc"),
         ),
         Language(
+            "cpp",
+            "C++",
+            (".cpp", ".cc", ".cxx"),
+            {"c/wasmrun.h": "wasmrun.h", "cpp/wasmrun.hpp": "wasmrun.hpp"},
+            "pip install 'wasmrun[cpp]'",
+            ("sources", "arguments", "stack"),
+            has_libc=True,
+        ),
+        Language(
+            "zig",
+            "Zig",
+            (".zig",),
+            {f"zig/{name}.zig": f"sdk/{name}.zig" for name in ("wasmrun", "msgpack", "arena")},
+            "pip install 'wasmrun[zig]'",
+            ("sources", "arguments", "stack"),
+            has_one_source=True,
+        ),
+        Language(
             "go",
             "Go",
             (".go",),
             {"go": "sdk"},
             "pip install 'wasmrun[go]'",
             ("arguments",),
+        ),
+        Language(
+            "rust",
+            "Rust",
+            (".rs",),
+            {"rust/Cargo.toml": "sdk/Cargo.toml", "rust/src": "sdk/src"},
+            "rustup target add wasm32-unknown-unknown",
+            ("arguments", "stack"),
+        ),
+        Language(
+            "assemblyscript",
+            "AssemblyScript",
+            (".ts",),
+            {f"assemblyscript/{name}.ts": f"sdk/{name}.ts" for name in ("wasmrun", "msgpack")},
+            "npm install",
+            ("sources", "arguments"),
+            has_one_source=True,
         ),
     )
 }

@@ -140,7 +140,7 @@ def _language(directory: str, given: dict[str, Any]) -> Language:
     found: dict[str, str] = {}
     for path in files_of(directory):
         language = language_of(path)
-        if language is not None and os.path.basename(path) not in language.sdk_names:
+        if language is not None and not language.has_in_sdk(path):
             found.setdefault(language.name, path)
     if len(found) == 1:
         return LANGUAGES[next(iter(found))]
@@ -153,7 +153,7 @@ def _language(directory: str, given: dict[str, Any]) -> Language:
 def _sources(directory: str, build: dict[str, Any], language: Language) -> tuple[str, ...]:
     if "sources" not in language.build_keys:
         return ()
-    files = [path for path in files_of(directory) if os.path.basename(path) not in language.sdk_names]
+    files = [path for path in files_of(directory) if not language.has_in_sdk(path)]
     named = _texts(build, "sources")
     for source in named:
         _inside(source, "build.sources")

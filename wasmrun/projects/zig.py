@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from wasmrun.projects.project import Project
 from wasmrun.projects.recipe import Recipe, ToolchainMissing, identity, program
 
+_WITH_LIBC = ("-target", "wasm32-wasi", "-mexec-model=reactor")
+
 _COMMON = ("-Os", "-s", "-Wall", "-Wextra")
 
 
@@ -33,21 +35,12 @@ def _zig(environ: Mapping[str, str]) -> str | None:
 
 
 def _c(project: Project, target: str) -> tuple[str, ...]:
-    platform = (
-        ("-target", "wasm32-wasi", "-mexec-model=reactor")
-        if project.libc
-        else ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry")
-    )
-    return ("cc", *platform, *_COMMON, *_rest(project, target))
+    freestanding = ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry")
+    return ("cc", *(_WITH_LIBC if project.libc else freestanding), *_COMMON, *_rest(project, target))
 
 
 def _cpp(project: Project, target: str) -> tuple[str, ...]:
-    platform = (
-        ("-target", "wasm32-wasi", "-mexec-model=reactor")
-        if project.libc
-        else ("-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry")
-    )
-    return ("c++", *platform, "-std=c++20", "-fno-exceptions", "-fno-rtti", *_COMMON, *_rest(project, target))
+    return ("c++", *_WITH_LIBC, "-std=c++20", "-fno-exceptions", "-fno-rtti", *_COMMON, *_rest(project, target))
 
 
 def _rest(project: Project, target: str) -> tuple[str, ...]:
@@ -58,6 +51,7 @@ def _rest(project: Project, target: str) -> tuple[str, ...]:
 def _zig_itself(project: Project, target: str) -> tuple[str, ...]:
     (source,) = project.sources
     return (
-        *("build-exe", os.path.join(".", source), "-target", "wasm32-freestanding", "-O", "ReleaseSmall", "-fno-entry"),
-        *("-rdynamic", "-fstrip", "--stack", str(project.stack), *project.arguments, f"-femit-bin={target}"),
+        *("build-exe", "-target", "wasm32-freestanding", "-OReleaseSmall", "-fstrip", "-fno-entry", "-rdynamic"),
+        *("--stack", str(project.stack), *project.arguments, "--dep", "wasmrun"),
+        *(f"-Mroot={os.path.join('.', source)}", "-Mwasmrun=sdk/wasmrun.zig", f"-femit-bin={target}"),
     )

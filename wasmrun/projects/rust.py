@@ -1,0 +1,94 @@
+"""Rust, by cargo: with rustup's target for WebAssembly, or with Debian's packages, which build the library themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from wasmrun.projects.project import Project
+from wasmrun.projects.recipe import Recipe, ToolchainMissing, identity, program
+
+TARGET = "wasm32-unknown-unknown"
+
+_LINKERS = ("wasm-ld", *(f"wasm-ld-{version}" for version in range(25, 13, -1)))
+
+
+class Toolchain(NamedTuple):
+    """A cargo that can build for WebAssembly, what it has to be told for that, and what tells it from another one."""
+
+    cargo: str
+    identity: str
+    arguments: tuple[str, ...]
+    variables: dict[str, str]
+
+
+def cook(project: Project, target: str, environ: Mapping[str, str]) -> Recipe:
+    """A module of the project's one library, with a small stack and for size where its Cargo.toml says so."""
+    del target  # cargo's own directory, which it needs again
+    found = find_toolchain(project.directory, environ)
+    directory = found.variables.get("CARGO_TARGET_DIR", os.path.join(os.path.abspath(project.directory), "target"))
+    command = (found.cargo, "build", "--release", "--lib", "--target", TARGET, *found.arguments, *project.arguments)
+    flags = f"{environ.get('RUSTFLAGS', '')} -Clink-arg=-zstack-size={project.stack}".strip()
+    made = os.path.join(directory, TARGET, "release", "function.wasm")
+    return Recipe(found.identity, command, {**found.variables, "RUSTFLAGS": flags}, made)
+
+
+def find_toolchain(directory: str, environ: Mapping[str, str]) -> Toolchain:
+    """The first cargo, on the search path or the system's, that can build for WebAssembly. Raises `ToolchainMissing`."""
+    detail = " (no cargo on the search path)"
+    for cargo in dict.fromkeys((program("cargo", environ), "/usr/bin/cargo")):
+        if cargo is None or not os.access(cargo, os.X_OK):
+            continue
+        rustc = os.path.join(os.path.dirname(cargo), "rustc")
+        sysroot = _sysroot(rustc, directory, environ)
+        if sysroot is None:
+            continue
+        library = os.path.join(sysroot, "lib", "rustlib")
+        name = f"{sysroot} {identity(rustc)}"
+        if os.path.isdir(os.path.join(library, TARGET, "lib")):
+            return Toolchain(cargo, name, (), {"RUSTC": rustc})
+        vendored = os.path.join(library, "src", "rust", "library", "vendor")
+        linker = next((found for linker in _LINKERS if (found := program(linker, environ))), None)
+        if os.path.isdir(vendored) and linker is not None:
+            return Toolchain(cargo, name, _sources(vendored), _debian(rustc, linker, environ))
+        detail = f" (the Rust of {sysroot} has no target {TARGET})"
+    install = (
+        f"rustup target add {TARGET}, or on Debian: "
+        "apt-get install --no-install-recommends rustc-web cargo-web rust-web-src lld-19"
+    )
+    raise ToolchainMissing("Rust for WebAssembly", install, detail)
+
+
+def _sysroot(rustc: str, directory: str, environ: Mapping[str, str]) -> str | None:
+    try:
+        done = subprocess.run(
+            (rustc, "--print", "sysroot"),
+            cwd=directory,  # which may say which of rustup's toolchains it is for
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _sources(vendored: str) -> tuple[str, ...]:
+    config = ('source.crates-io.replace-with="system"', f'source.system.directory="{vendored}"')
+    return ("-Zbuild-std=std,panic_abort", *(word for line in config for word in ("--config", line)))
+
+
+def _debian(rustc: str, linker: str, environ: Mapping[str, str]) -> dict[str, str]:
+    cache = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108  # as rustc does
+    return {
+        "RUSTC": rustc,
+        "RUSTC_BOOTSTRAP": "1",  # for -Zbuild-std
+        "CARGO_NET_OFFLINE": "true",
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": linker,
+        # Shared, so that the standard library is built once and not for each project.
+        "CARGO_TARGET_DIR": os.path.join(cache, "wasmrun-cargo"),
+    }
