@@ -206,3 +206,12 @@ def assert_flat(grown: tuple[int, int, int]) -> None:
     assert resident < BYTES_LEFT
     assert descriptors <= 0
     assert maps < MAPS_LEFT
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process *pid* still runs."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

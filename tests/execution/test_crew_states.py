@@ -52,7 +52,7 @@ class FakeWorker(WorkerProcess):
         self.number, self.place, self.own = number, own, own
         self.is_ready = self.is_leaving = self.is_retiring = self.is_dead = False
         self.uses = self.said = 0
-        self.started = self.idle_since = now
+        self.started = self.idle_since = self.placed = now
         self.known = {}
         self._process: Any = SimpleNamespace(returncode=None)
         self.killed_for = ""

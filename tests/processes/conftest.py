@@ -28,22 +28,7 @@ PRELUDE = """
 from kit import *
 def workers(executor):
     return list(executor.walls())
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 """
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process *pid* still runs."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 import wasmrun
 from wasmrun.processes.crew import Client, Crew, CrewSettings, _Waiter
-from wasmrun.processes.placement import Place
+from wasmrun.processes.placement import GAP_SECONDS, SLICE_SECONDS, Place
 
 WAIT = 20
 
@@ -33,7 +33,7 @@ class Played:
         self.meant_for: Place | None = None
         self.uses = 0
         self.said = 0
-        self.started = self.idle_since = time.monotonic()
+        self.started = self.idle_since = self.placed = time.monotonic()
         self.known: dict[int, Any] = {}
         self.resident = 0
         self.lanes = [PlayedLane(self) for _ in range(lanes)]
@@ -114,8 +114,15 @@ class Stage:
         self.collect()
 
 
+@pytest.fixture
+def no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers may give way as soon as they have served an event."""
+    monkeypatch.setattr("wasmrun.processes.placement.SLICE_SECONDS", 0.0)
+
+
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.usefixtures("no_slices")
 def test_tenant_is_served_beside_a_flood(processes: int, lanes: int) -> None:
     """Within a few ends of events: it neither waits for the flood's end, nor for a worker that happens to idle."""
     stage = Stage(processes, lanes)
@@ -134,6 +141,7 @@ def test_tenant_is_served_beside_a_flood(processes: int, lanes: int) -> None:
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.usefixtures("no_slices")
 def test_many_tenants_take_turns(lanes: int) -> None:
     """More of them than workers, all with more events than can run: each gets some."""
     stage = Stage(2, lanes)
@@ -151,6 +159,40 @@ def test_many_tenants_take_turns(lanes: int) -> None:
         stage.end()
         stage.ask(Place(tenant))
     assert served == set(tenants)
+
+
+def test_worker_serves_its_tenant_for_a_while_before_it_gives_way() -> None:
+    """Where events keep coming and tenants outnumber workers, these are not started anew at every event."""
+    stage = Stage(1, 1)
+    stage.ask(Place("a"))
+    stage.bring_up()
+    waiting = stage.ask(Place("b"))
+    for _ in range(20):
+        stage.end()
+        stage.ask(Place("a"))
+        stage.bring_up()
+    assert (waiting.lane, stage.crew.stats().replaced) == (None, 0)
+    for worker in stage.all:
+        worker.placed -= SLICE_SECONDS
+    stage.end()
+    stage.bring_up()
+    assert waiting.lane is not None
+    assert stage.crew.stats().replaced == 1
+
+
+def test_worker_gives_way_where_time_alone_makes_it_idle() -> None:
+    """Nothing has to happen for that but the supervisor's turn."""
+    stage = Stage(1, 1)
+    stage.ask(Place("a"))
+    stage.bring_up()
+    waiting = stage.ask(Place("b"))
+    stage.end()
+    assert stage.crew.stats().replaced == 0
+    for worker in stage.all:
+        worker.idle_since -= GAP_SECONDS
+    stage.crew.look_again()
+    stage.bring_up()
+    assert waiting.lane is not None
 
 
 def test_worker_is_replaced_after_its_uses() -> None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmrun.function import Directory
-from wasmrun.processes.placement import EXPECT, HOLD_SECONDS, WAIT, Decision, Place, Seat, decide
+from wasmrun.processes.placement import (
+    EXPECT,
+    GAP_SECONDS,
+    HOLD_SECONDS,
+    SLICE_SECONDS,
+    WAIT,
+    Decision,
+    Place,
+    Seat,
+    decide,
+)
 
 A, B, NOBODY = Place("a"), Place("b"), Place(None)
 A_DATA = Place("a", (Directory("/data", "/data", False),))
@@ -18,7 +28,15 @@ LONG = HOLD_SECONDS + 1
 
 def seat(number: int, place: Place | None, **more: Any) -> Seat:
     free = more.pop("free", 1)
-    return Seat(number, place, more.pop("is_ready", True), free, more.pop("in_flight", 1 - free), more.pop("idle", 0.0))
+    return Seat(
+        number,
+        place,
+        more.pop("is_ready", True),
+        free,
+        more.pop("in_flight", 1 - free),
+        more.pop("idle", 0.0),
+        placed_seconds=more.pop("placed", SLICE_SECONDS),
+    )
 
 
 TABLE: dict[str, tuple[list[Seat], Place, dict[str, int], Decision]] = {
@@ -42,6 +60,14 @@ TABLE: dict[str, tuple[list[Seat], Place, dict[str, int], Decision]] = {
     "what others do not use for long, if that is its share": (
         [seat(0, A, free=0), seat(1, B, idle=LONG), seat(2, B), seat(3, B)], A, {"processes": 4, "tenants": 2},
         Decision("replace", 1)),
+    "what its tenant has just got, not yet": (
+        [seat(0, B, placed=SLICE_SECONDS / 2)], A, {"processes": 1, "tenants": 2}, WAIT),
+    "but for a pause in its events": (
+        [seat(0, B, placed=SLICE_SECONDS / 2, idle=GAP_SECONDS)], A, {"processes": 1, "tenants": 2}, Decision("replace", 0)),
+    "and what is more than its share at once": (
+        [seat(0, B, placed=0.0), seat(1, B, free=0, placed=0.0)], A, {"tenants": 2}, Decision("replace", 0)),
+    "what does not divide evenly": (
+        [seat(0, A, free=0), seat(1, B, free=0), seat(2, None)], A, {"processes": 3, "tenants": 2}, Decision("use", 2)),
     "a blank worker cannot serve directories": ([seat(0, None)], A_DATA, {"processes": 1}, Decision("replace", 0)),
     "directories are a place of their own": ([seat(0, A)], A_DATA, {"processes": 1}, Decision("replace", 0)),
     "and back again": ([seat(0, A_DATA)], A, {"processes": 1}, Decision("replace", 0)),

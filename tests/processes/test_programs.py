@@ -14,8 +14,7 @@ from typing import Any
 
 import kit
 import pytest
-from conftest import is_alive
-from kit import eventually
+from kit import eventually, is_alive
 
 import wasmrun
 
@@ -439,17 +438,19 @@ def test_it(executor, at):
 def _use(cache_dir: str, answers: Any) -> None:
     with wasmrun.ProcessExecutor(cache_dir=cache_dir, processes=1) as executor:
         loop = executor.run(kit.pure("loop_raw"), b"", timeout=0.05).report.status
-        answers.put((executor.invoke(kit.pure(warm=1), b"x"), executor.submit(kit.pure(), b"y").result(20), loop))
+        answers.send((executor.invoke(kit.pure(warm=1), b"x"), executor.submit(kit.pure(), b"y").result(20), loop))
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_daemonic_process_has_workers(method: str, cache_dir: Path) -> None:
     """They may have no children by multiprocessing, and need none."""
     context = multiprocessing.get_context(method)
-    answers = context.SimpleQueue()
-    process = context.Process(target=_use, args=(str(cache_dir), answers), daemon=True)
+    answers, there = context.Pipe(duplex=False)
+    process = context.Process(target=_use, args=(str(cache_dir), there), daemon=True)
     process.start()
-    assert answers.get() == (b"x", b"y", "TimedOut")
+    there.close()
+    assert answers.poll(60)  # the end of a process that says nothing counts, too
+    assert answers.recv() == (b"x", b"y", "TimedOut")
     process.join(20)
     assert process.exitcode == 0
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import kit
 import pytest
-from conftest import is_alive
-from kit import Gate, eventually
+from kit import Gate, eventually, is_alive
 
 import wasmrun
 from wasmrun.machine.artifacts import ArtifactCache

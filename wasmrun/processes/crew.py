@@ -132,6 +132,7 @@ class Crew:
             self._counts["waits"] += 1
         self._ring()
         until = time.monotonic() + self.settings.wait
+        latest = time.monotonic() + _START_SECONDS  # for a start; others may take what was started
         try:
             turn = 0.0
             while not waiter.ready.wait(turn):
@@ -139,7 +140,7 @@ class Crew:
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
                 if waiter.is_expecting:
-                    until = time.monotonic() + self.settings.wait
+                    until = min(time.monotonic(), latest) + self.settings.wait
                 elif time.monotonic() >= until:
                     raise self._throttled(waiter)
         except BaseException:
@@ -292,7 +293,7 @@ class Crew:
                 Seat(
                     worker.number, worker.place, worker.may_serve,
                     0 if worker.number in drained else len(worker.free), worker.in_flight,
-                    now - worker.idle_since, not worker.uses and worker.place in awaited,
+                    now - worker.idle_since, not worker.uses and worker.place in awaited, now - worker.placed,
                 )
                 for worker in self._workers.values()
                 if worker.is_wanted
@@ -326,6 +327,8 @@ class Crew:
         waiter.ready.set()
 
     def _hand(self, worker: WorkerProcess, client: Client, place: Place) -> Lane:
+        if worker.place is None or not worker.uses:
+            worker.placed = time.monotonic()
         worker.place = place
         lane = worker.free.pop()
         lane.turn += 1
@@ -386,8 +389,8 @@ class Crew:
 
     @property
     def is_short(self) -> bool:
-        """Whether a worker is to be started, now or when the time has come to try again."""
-        return bool(self._to_start)
+        """Whether a worker is to be started, now or when the time has come to try again, or events wait for one."""
+        return bool(self._to_start or self._waiting)
 
     def next_start(self) -> tuple[int, Place | None] | None:
         """The number and the place of a worker that is to be started now. `started` or `failed` must follow."""
@@ -470,6 +473,12 @@ class Crew:
             if dead:
                 self._changed.notify_all()
             return dead
+
+    def look_again(self) -> None:
+        """See whether time alone has made room for events that wait: workers give way after a while."""
+        if self._waiting:
+            with self._lock:
+                self._match()
 
     def look_around(self) -> None:
         """Replace workers that were used for long enough or have too much memory, and those that do not get ready."""

@@ -14,6 +14,14 @@ from wasmrun.function import Directory
 HOLD_SECONDS = 1.0
 """For how long a tenant keeps a worker that idles, when another one that has workers wants more."""
 
+SLICE_SECONDS = 0.25
+"""For how long a worker serves its tenant at least, where events of it keep coming and tenants without one wait.
+
+Starting another one takes about as long: with less, workers would do little else when tenants outnumber them.
+"""
+GAP_SECONDS = 0.02
+"""A pause after which events do not keep coming."""
+
 
 class Place(NamedTuple):
     """Whom a worker serves: one tenant (None: who named none), with one set of directory grants."""
@@ -25,7 +33,8 @@ class Place(NamedTuple):
 class Seat(NamedTuple):
     """What placement needs to know of one worker. ``place`` is None while it may still serve anybody.
 
-    ``is_awaited`` where it was started for an event that still waits.
+    ``is_awaited`` where it was started for an event that still waits. ``placed_seconds`` is for how long it has
+    had its place.
     """
 
     number: int
@@ -35,6 +44,7 @@ class Seat(NamedTuple):
     in_flight: int
     idle_seconds: float
     is_awaited: bool = False
+    placed_seconds: float = SLICE_SECONDS
 
 
 class Decision(NamedTuple):
@@ -63,7 +73,8 @@ def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int,
         return Decision("use", min(own, key=lambda seat: (seat.in_flight, seat.number)).number)
     held = sum(seat.place is not None and seat.place.tenant == place.tenant for seat in seats)
     share = max(1, processes // max(1, tenants))
-    may_have_more = held < share or tenants == 1
+    # What does not divide evenly goes to who asks; tenants with fewer are asked first.
+    may_have_more = held < -(-processes // max(1, tenants))
     blank = [seat for seat in seats if seat.place is None]
     if may_have_more:
         ready = [seat for seat in blank if seat.is_ready]
@@ -101,4 +112,10 @@ def _gives_way(seat: Seat, seats: tuple[Seat, ...], place: Place, *, held: int, 
     if owner == place.tenant:
         return True  # another set of directories of its own
     others = sum(other.place is not None and other.place.tenant == owner for other in seats)
-    return not held or (held < share < others) or (held < share and seat.idle_seconds >= HOLD_SECONDS)
+    if held >= share:
+        return False
+    if others > share:
+        return True
+    if held:
+        return seat.idle_seconds >= HOLD_SECONDS
+    return seat.placed_seconds >= SLICE_SECONDS or seat.idle_seconds >= GAP_SECONDS

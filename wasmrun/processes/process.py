@@ -69,7 +69,7 @@ class WorkerProcess:
         self.is_dead = False
         self.uses = 0
         self.started = time.monotonic()
-        self.idle_since = self.started
+        self.idle_since = self.placed = self.started
         self.loading = threading.Lock()
         """Held while a function is shipped there: once a worker."""
         self.known: dict[int, Known] = {}
