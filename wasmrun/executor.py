@@ -191,7 +191,8 @@ class Executor(BaseExecutor):
             watch.is_busy = True
         core.pool.sweep()
         core.pool.fill(shelf, function.warm, watch=watch)
-        return len(shelf.ready)
+        # The keeper may have been faster, and still be at it.
+        return core.pool.wait_for_fillers(shelf, watch)
 
     # Setting up
 

@@ -434,6 +434,17 @@ class Pool:
             if self._waiting:
                 self._changed.notify_all()
 
+    def wait_for_fillers(self, shelf: Shelf, watch: SupportsStop | None = None) -> int:
+        """Wait until nothing is being prepared for *shelf* any more, or *watch* has a reason; what is ready then."""
+        with self.lock:
+            self._waiting += 1
+            try:
+                while shelf.filling and not self._is_closed and (watch is None or watch.reason is None):
+                    self._changed.wait(_TURN_SECONDS)
+            finally:
+                self._waiting -= 1
+            return len(shelf.ready)
+
     def sweep(self) -> None:
         """Destroy everything that is spent: its places, and memory that is in the processor's caches, serve again."""
         self._destroy(len(self._spent))

@@ -30,7 +30,7 @@ class Both(NamedTuple):
     remote: wasmrun.ProcessExecutor
 
 
-@pytest.fixture(scope="session", params=["threads", "processes"])
+@pytest.fixture(scope="module", params=["threads", "processes"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Where guests run: on threads of this process, or in worker processes."""
     return str(request.param)
@@ -72,14 +72,14 @@ def own(make: Callable[..., Either]) -> Either:
     return make()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared(kind: str, cache_dir: Path) -> Iterator[Either]:
     """One executor of its kind for every test that needs none of its own."""
     with _make(kind, cache_dir, None, wait=30) as executor:
         yield executor
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def both(cache_dir: Path) -> Iterator[Both]:
     """One of each kind, to be compared."""
     with (

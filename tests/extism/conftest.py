@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from extism_kit import Either
 
 
-@pytest.fixture(scope="session", params=["threads", "processes"])
+@pytest.fixture(scope="module", params=["threads", "processes"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Either]:
     """Where guests run: on threads of this process, or in a worker process."""
     made: Either = wasmrun.Executor() if request.param == "threads" else wasmrun.ProcessExecutor(processes=1)
@@ -22,7 +22,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Either]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local() -> Iterator[wasmrun.Executor]:
     """For what does not depend on where guests run."""
     with wasmrun.Executor() as made:

@@ -17,7 +17,7 @@ from wasmrun.processes import process
 INSIDE = Path(__file__).parent / "inside_worker.py"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def processes(cache_dir: Path) -> Iterator[wasmrun.ProcessExecutor]:
     """Two workers for every test that needs none of its own."""
     with wasmrun.ProcessExecutor(cache_dir=cache_dir, processes=2) as executor:

@@ -25,6 +25,7 @@ WAT = '(module (func (export "f")))'
 CHANGES: dict[str, Any] = {
     "module": "other.wasm",
     "name": "other",
+    "tenant": "acme",
     "version": "7",
     "entry": "go",
     "abi": "plain",
