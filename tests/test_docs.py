@@ -30,8 +30,8 @@ import click
 import pytest
 
 import wasmrun
-from wasmrun.base_executor import BaseExecutor
 from wasmrun import cli, errors, limits
+from wasmrun.base_executor import BaseExecutor
 from wasmrun.cli.commands import commands
 from wasmrun.errors import OUTCOMES, WasmrunError
 from wasmrun.settings import REQUIRED, Setting

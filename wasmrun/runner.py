@@ -236,4 +236,3 @@ def too_large(length: int, most: int) -> PayloadTooLarge:
         f"the event has {format_size(length)}, more than the function's limit of {format_size(most)}; "
         "send less, or raise `event_bytes`"
     )
-

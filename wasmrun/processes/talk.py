@@ -266,6 +266,11 @@ class Talk:
         exchange = self._exchanges.get(said[1]) if len(said) == 2 and type(said[1]) is str else None
         if exchange is None:
             raise BrokenFrame("a call of a host function that was not granted")
+        if self.stop is not None:
+            # A guest that asks again before it is stopped gets nothing done any more.
+            self._press()
+            self._channel.send(["reply"], refusal("the event was cancelled"), until=self._kill_at)
+            return
         try:
             hosting = _Hosting(self)
             call = self._hosts.start(exchange, hosting, request)
