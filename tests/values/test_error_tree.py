@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wasmrun
 from wasmrun import errors
 from wasmrun.errors import OUTCOMES, Outcome, WasmrunError, outcome, printable
 from wasmrun.invocation import Log, Report
