@@ -140,6 +140,7 @@ functions = [pure(warm=4), pure("count_raw", reuse=True), pure(name="cold"), ask
              asking(lambda _: executor.invoke(functions[0], b"x"), name="nesting")]
 for function in functions:
     executor.invoke(function, b"\\xc0")
+    told.invoke(function, b"\\xc0")
 sent, caught, events = 0, 0, 0
 said = threading.Semaphore(0)
 def shoot():

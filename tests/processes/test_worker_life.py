@@ -234,6 +234,7 @@ def test_directory_that_vanishes_fails_its_own_function_only(own: wasmrun.Proces
 
 def test_forgotten_executor_warns_and_ends_its_workers(cache_dir: Path) -> None:
     """When it is collected, like a forgotten file."""
+    before = set(threading.enumerate())
     executor = wasmrun.ProcessExecutor(cache_dir=cache_dir, processes=2)
     executor.invoke(kit.asking(lambda _: None), b"\xc0")
     pids = serving(executor)
@@ -241,7 +242,9 @@ def test_forgotten_executor_warns_and_ends_its_workers(cache_dir: Path) -> None:
         del executor
         gc.collect()
     eventually(lambda: not any(is_alive(pid) for pid in pids))
-    eventually(lambda: not [one for one in threading.enumerate() if one.name.startswith("wasmrun-supervisor")])
+    eventually(
+        lambda: not [one for one in {*threading.enumerate()} - before if one.name.startswith("wasmrun-supervisor")]
+    )
 
 
 def test_shutdown_leaves_nothing(make: Make) -> None:
