@@ -181,7 +181,7 @@ def test_worker_serves_its_tenant_for_a_while_before_it_gives_way() -> None:
 
 
 def test_worker_gives_way_where_time_alone_makes_it_idle() -> None:
-    """Nothing has to happen for that but the supervisor's turn."""
+    """Nothing has to happen for that but the turn of the event that waits."""
     stage = Stage(1, 1)
     stage.ask(Place("a"))
     stage.bring_up()

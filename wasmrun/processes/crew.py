@@ -130,7 +130,6 @@ class Crew:
             if waiter.lane is not None:
                 return waiter.lane
             self._counts["waits"] += 1
-        self._ring()
         until = time.monotonic() + self.settings.wait
         latest = time.monotonic() + _START_SECONDS  # for a start; others may take what was started
         try:
@@ -139,6 +138,8 @@ class Crew:
                 turn = _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
+                if self._waiting and self._waiting[0] is waiter:
+                    self.look_again()  # the first of them does it for all
                 if waiter.is_expecting:
                     until = min(time.monotonic(), latest) + self.settings.wait
                 elif time.monotonic() >= until:
@@ -389,8 +390,8 @@ class Crew:
 
     @property
     def is_short(self) -> bool:
-        """Whether a worker is to be started, now or when the time has come to try again, or events wait for one."""
-        return bool(self._to_start or self._waiting)
+        """Whether a worker is to be started, now or when the time has come to try again."""
+        return bool(self._to_start)
 
     def next_start(self) -> tuple[int, Place | None] | None:
         """The number and the place of a worker that is to be started now. `started` or `failed` must follow."""

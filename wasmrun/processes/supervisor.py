@@ -110,7 +110,6 @@ class Supervisor:
                     if time.monotonic() - looked >= _LOOK_SECONDS:
                         looked = time.monotonic()
                         crew.look_around()
-                    crew.look_again()
                     for worker in crew.take_dead():
                         worker.bury()
                 except Exception:
