@@ -138,8 +138,7 @@ class Crew:
                 turn = _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
-                if self._waiting and self._waiting[0] is waiter:
-                    self.look_again()  # the first of them does it for all
+                self.look_again(waiter)
                 if waiter.is_expecting:
                     until = min(time.monotonic(), latest) + self.settings.wait
                 elif time.monotonic() >= until:
@@ -475,10 +474,13 @@ class Crew:
                 self._changed.notify_all()
             return dead
 
-    def look_again(self) -> None:
-        """See whether time alone has made room for events that wait: workers give way after a while."""
-        if self._waiting:
-            with self._lock:
+    def look_again(self, waiter: _Waiter | None = None) -> None:
+        """See whether time alone has made room for events that wait: workers give way after a while.
+
+        With *waiter*, only where that is the first of them, which does it for all.
+        """
+        with self._lock:
+            if self._waiting and (waiter is None or self._waiting[0] is waiter):
                 self._match()
 
     def look_around(self) -> None:
