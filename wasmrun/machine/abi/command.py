@@ -21,6 +21,8 @@ class CommandCodec:
     """JSON on standard input and standard output, or bytes as they stand."""
 
     name: ClassVar[str] = "command"
+    noun: ClassVar[str] = "command"
+    """What such a function is called in messages."""
     needs_context = False
 
     def __init__(self, entry: str, *, is_raw: bool) -> None:
@@ -34,7 +36,7 @@ class CommandCodec:
         if self.is_raw and event == {}:
             return b""
         if self.is_raw:
-            raise InvalidEvent(f"a raw command takes bytes, not {type(event).__name__}")
+            raise InvalidEvent(f"a raw {self.noun} takes bytes, not {type(event).__name__}")
         try:
             return to_json(event).encode()
         except ValueError as error:

@@ -10,15 +10,14 @@ from wasmrun.errors import (
     GuestExit,
     GuestTrap,
     InvalidAnswer,
-    InvalidEvent,
     InvalidFunction,
     OutOfMemory,
     ResultTooLarge,
     printable,
 )
-from wasmrun.jsontext import from_json, to_json
+from wasmrun.jsontext import from_json
 from wasmrun.machine import capi
-from wasmrun.machine.abi.base import Given
+from wasmrun.machine.abi.command import CommandCodec
 from wasmrun.machine.failures import failure
 from wasmrun.machine.instance import BEGIN, ENTRY, TRAP, VALUES, copy_in, copy_out
 from wasmrun.units import format_size
@@ -36,28 +35,11 @@ _STATE = 32
 _read_state = struct.Struct("<4Q").unpack
 
 
-class ExtismCodec:
+class ExtismCodec(CommandCodec):
     """JSON text in, and out where it is JSON; bytes as they stand."""
 
     name: ClassVar[str] = "extism"
-    needs_context = False
-
-    def __init__(self, entry: str, *, is_raw: bool) -> None:
-        self.entry = entry
-        self.is_raw = is_raw
-
-    def encode(self, event: Any, given: Given | None) -> bytes:
-        """The event as JSON; bytes as they stand."""
-        if isinstance(event, bytes):
-            return event
-        if self.is_raw and event == {}:
-            return b""
-        if self.is_raw:
-            raise InvalidEvent(f"a raw plug-in takes bytes, not {type(event).__name__}")
-        try:
-            return to_json(event).encode()
-        except ValueError as error:
-            raise InvalidEvent(f"the event cannot be written as JSON: {error}") from None
+    noun: ClassVar[str] = "plug-in"
 
     def decode(self, answer: bytes) -> Any:
         """The value of an answer that is JSON, else its text, else its bytes; None for one of no bytes."""
