@@ -40,6 +40,32 @@ def logs(wat: Wat, text: bytes, level: int = 2, then: str = "(call $pack (i32.co
 # The event
 
 
+def test_run_answers_a_request(run: Run, save: Save, tmp_path: Path) -> None:
+    """With `--abi wagi`: the event is a request, the answer a response, and `--raw` has no meaning."""
+    guest, event = (
+        save(programs.prints(b"Status: 404\nContent-Type: text/plain\n\nnobody\n")),
+        tmp_path / "request.json",
+    )
+    event.write_text('{"version": "2.0", "rawPath": "/nobody"}')
+    response = {
+        "statusCode": 404,
+        "headers": {"content-type": "text/plain"},
+        "body": "nobody\n",
+        "isBase64Encoded": False,
+    }
+    assert run("run", guest, "--abi", "wagi", "--event", f"@{event}").json == response
+    assert run("run", guest, "--abi", "wagi", "--json").json["value"] == response
+    done = run("run", guest, "--abi", "wagi", "--event", '{"rawPath": "/%00"}')
+    assert (done.status, done.out) == (2, "")
+    assert "rawPath has a NUL" in done.err
+    done = run("run", save(programs.prints(b"nothing")), "--abi", "wagi")
+    assert (done.status, done.out) == (16, "")
+    done = run("run", guest, "--abi", "wagi", "--raw")
+    assert done.status == 3
+    assert "a WAGI program takes requests" in done.err
+    assert "ABI       wagi: named by the function" in run("inspect", guest, "--abi", "wagi").out
+
+
 def test_run_takes_the_event_as_json_text(run: Run) -> None:
     """`--event JSON`, and its short form."""
     assert json.loads(run("run", WORDS, "--event", '"one two"').out)["words"] == 2

@@ -52,3 +52,26 @@ def strings(name: str) -> str:
         (drop (call ${name}_get (i32.const 1024) (i32.const 4096)))
         (i32.store (i32.const 8) (i32.const 4096))
         (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))))"""
+
+
+PAGE = f"""(module {_WRITE} {_wasi("environ_sizes_get", "i32 i32")} {_wasi("environ_get", "i32 i32")}
+  {_wasi("args_sizes_get", "i32 i32")} {_wasi("args_get", "i32 i32")} {_READ}
+  (memory (export "memory") 260)
+  (data (i32.const 64) "Content-Type: text/plain\\n\\n")
+  (func $write (param $at i32) (param $size i32)
+    (i32.store (i32.const 0) (local.get $at)) (i32.store (i32.const 4) (local.get $size))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func (export "_start")
+    (call $write (i32.const 64) (i32.const 26))
+    (drop (call $args_sizes_get (i32.const 16) (i32.const 20)))
+    (drop (call $args_get (i32.const 1024) (i32.const 8000000)))
+    (call $write (i32.const 8000000) (i32.load (i32.const 20)))
+    (call $write (i32.const 128) (i32.const 1))
+    (drop (call $environ_sizes_get (i32.const 16) (i32.const 20)))
+    (drop (call $environ_get (i32.const 1024) (i32.const 8000000)))
+    (call $write (i32.const 8000000) (i32.load (i32.const 20)))
+    (call $write (i32.const 128) (i32.const 1))
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 8000000))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+    (call $write (i32.const 1024) (i32.load (i32.const 16)))))"""
+"""A CGI program that answers with its arguments, its variables and its input; after each text a NUL, after each part one more."""

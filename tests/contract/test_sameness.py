@@ -24,6 +24,10 @@ class Unread(bytes):
     """An event whose answer only the executor finds to be none."""
 
 
+class UnreadRequest(dict[str, str]):
+    """The same, of a request."""
+
+
 MEASURED = {"request_id", "duration", "init_duration", "pool_wait"}
 """What of a report differs from event to event."""
 
@@ -130,6 +134,10 @@ CASES: dict[str, Callable[[Wat], tuple[wasmrun.Function, Any]]] = {
     "a program's answer": lambda wat: (wasmrun.Function(guests.CAT, warm=0), {"a": 1}),
     "a program's answer of bytes that are no text": lambda wat: (
         wasmrun.Function(guests.CAT, warm=0, raw=True), b"\xff"),
+    "a response": lambda wat: (wasmrun.Function(guests.CAT, abi="wagi", warm=0), {"body": "status: 404\n\nno"}),
+    "an answer that is no response": lambda wat: (
+        wasmrun.Function(guests.CAT, abi="wagi", warm=0), UnreadRequest({"body": "status: abc\n\nno"})),
+    "a request that is none": lambda wat: (wasmrun.Function(guests.CAT, abi="wagi", warm=0), {"rawPath": "/%00"}),
     "numbers": lambda wat: (
         wasmrun.Function('(module (func (export "f") (param i32) (result f64) (f64.const nan)))', warm=0), 1),
     "numbers of the wrong kind": lambda wat: (
@@ -148,7 +156,7 @@ def test_outcome_is_the_same_in_both_of(
     """Type, message, attributes, report and logs."""
     function, event = case(wat)
     local, remote = outcome(both.local, function, event), outcome(both.remote, function, event)
-    if isinstance(event, Unread):
+    if isinstance(event, (Unread, UnreadRequest)):
         # A worker that need not report does not read the answer: of that event there is only what the executor saw.
         local, remote = local[:1], remote[:1]
     for one, other in zip(remote, local, strict=True):
@@ -159,6 +167,7 @@ def test_loads_and_looks_are_the_same(both: Both) -> None:
     """Of each ABI."""
     for function in (
         kit.pure(), kit.pure("context"), wasmrun.Function(guests.CAT), wasmrun.Function(kit.HOST, entry="ask_raw"),
+        wasmrun.Function(guests.CAT, abi="wagi"),
         wasmrun.Function('(module (func (export "f") (param i32 i64) (result f32) (f32.const 1)))'),
     ):  # fmt: skip
         assert both.remote.inspect(function) == both.local.inspect(function)

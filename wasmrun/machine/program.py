@@ -71,6 +71,10 @@ def make_codec(shape: Shape, function: Function) -> Codec:
         from wasmrun.machine.abi.extism import ExtismCodec
 
         return ExtismCodec(shape.entry, is_raw=shape.is_raw)
+    if shape.abi == "wagi":
+        from wasmrun.machine.abi.wagi import WagiCodec
+
+        return WagiCodec(shape.entry)
     from wasmrun.machine.abi.plain import PlainCodec
 
     return PlainCodec(shape.entry, shape.params, shape.results)
@@ -91,6 +95,10 @@ def make_abi(name: str, function: Function, module: Module) -> Abi:
         from wasmrun.machine.abi.extism import Extism
 
         return Extism(function, module)
+    if name == "wagi":
+        from wasmrun.machine.abi.wagi import Wagi
+
+        return Wagi(function, module)
     from wasmrun.machine.abi.plain import Plain
 
     return Plain(function, module)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from wasmrun.errors import GuestExit, GuestTrap, InvalidAnswer, InvalidEvent, InvalidFunction, ResultTooLarge
+from wasmrun.errors import (
+    GuestExit,
+    GuestTrap,
+    InvalidAnswer,
+    InvalidEvent,
+    InvalidFunction,
+    ResultTooLarge,
+    printable,
+)
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import wasi
 from wasmrun.machine.abi.base import Given
@@ -60,8 +68,16 @@ class CommandCodec:
             return text
 
 
-class Command(CommandCodec):
-    """The command ABI for one function. An instance runs once; it is prepared but for its WASI."""
+class Inputs(NamedTuple):
+    """What a program finds at its start: arguments, of which the first is its name, variables, and standard input."""
+
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    stdin: bytes
+
+
+class Once:
+    """A program that runs once: it is prepared but for its WASI, which its event gives it."""
 
     wasi_at_event = True
     can_reuse = False
@@ -70,13 +86,12 @@ class Command(CommandCodec):
     results: tuple[str, ...] = ()
 
     def __init__(self, function: Function, module: Module) -> None:
-        super().__init__(function.entry or "_start", is_raw=function.raw)
+        self.entry = function.entry or "_start"
         found = module.exports.get(self.entry)
         if found is None or (found.kind, found.params, found.results) != ("function", (), ()):
             what = "is missing" if found is None else f"must be () -> (), not {found}"
-            raise InvalidFunction(f"the export {self.entry!r} {what}")
+            raise InvalidFunction(f"the export {printable(self.entry)!r} {what}")
         self._function = function
-        self._args = (function.label, *function.args)
         self._entry_name = self.entry.encode()
         self._has_memory = getattr(module.exports.get("memory"), "kind", None) == "memory"
 
@@ -86,18 +101,16 @@ class Command(CommandCodec):
             instance.find_memory()
         instance.find(self._entry_name, ENTRY)
 
+    def inputs(self, payload: bytes) -> Inputs:
+        """What the program gets of the event *payload*."""
+        raise NotImplementedError
+
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Run the program on *payload*; what it wrote to standard output."""
         function = self._function
         output = instance.output = wasi.Output(function.result_bytes)
-        wasi.configure(
-            instance,
-            instance.program.streams,
-            args=self._args,
-            env=function.env,
-            dirs=function.dirs,
-            stdin=payload,
-        )
+        args, env, stdin = self.inputs(payload)
+        wasi.configure(instance, instance.program.streams, args=args, env=env, dirs=function.dirs, stdin=stdin)
         try:
             instance.call(ENTRY, 0)
         except (GuestExit, GuestTrap) as error:
@@ -113,3 +126,16 @@ class Command(CommandCodec):
 
     def release(self, instance: Instance) -> None:
         """A program that has ended does not start again."""
+
+
+class Command(Once, CommandCodec):
+    """The command ABI for one function. Raises `InvalidFunction` for a module that cannot serve it."""
+
+    def __init__(self, function: Function, module: Module) -> None:
+        Once.__init__(self, function, module)
+        CommandCodec.__init__(self, self.entry, is_raw=function.raw)
+        self._args = (function.label, *function.args)
+
+    def inputs(self, payload: bytes) -> Inputs:
+        """The function's own arguments and variables; the event is the standard input."""
+        return Inputs(self._args, self._function.env, payload)
