@@ -103,9 +103,8 @@ class CrewMachine(RuleBasedStateMachine):
             lane = crew._take_at_once(client, place) if not crew._waiting else None
             if lane is None:
                 waiter = _Waiter(client, place)
-                crew._waiting.append(waiter)
                 self.waiting.append(waiter)
-                crew._match()
+                crew._queue_up(waiter)
         if lane is not None:
             self.has(lane, client, place)
 

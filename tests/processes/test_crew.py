@@ -91,8 +91,7 @@ class Stage:
         """An event of *place*, which may have to wait."""
         waiter = _Waiter(client or self.client, place)
         with self.crew._lock:
-            self.crew._waiting.append(waiter)
-            self.crew._match()
+            self.crew._queue_up(waiter)
         self.waiting.append(waiter)
         self.collect()
         return waiter
@@ -249,6 +248,42 @@ def test_worker_with_too_much_memory_is_replaced(is_busy: bool) -> None:
         assert first.killed_for
         stage.bring_up()
         assert stage.events[0][1].worker is stage.all[1]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_events_of_one_place_are_served_in_their_order(lanes: int) -> None:
+    """However many workers there are."""
+    stage = Stage(processes=2, lanes=lanes)
+    stage.bring_up()
+    place = Place("a")
+    asked = [stage.ask(place) for _ in range(20)]
+    begun = [waiter for waiter, _ in stage.events]
+    while stage.events:
+        stage.end()
+        stage.collect()
+        begun += [waiter for waiter, _ in stage.events if waiter not in begun]
+    assert begun == asked
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_event_passes_those_that_their_own_concurrency_holds_back(lanes: int) -> None:
+    """At once where a worker is free, else when one becomes free; and they go on when their turn has come."""
+    stage = Stage(processes=2, lanes=lanes)
+    stage.bring_up()
+    place = Place(None)
+    narrow = Client(wasmrun.Function("(module)", concurrency=1), 2)
+    first, second = stage.ask(place, narrow), stage.ask(place, narrow)
+    assert [waiter for waiter, _ in stage.events] == [first]
+    others = [stage.ask(place) for _ in range(2 * lanes)]
+    assert [waiter for waiter, _ in stage.events] == [first, *others[:-1]]
+    stage.end(1)
+    stage.collect()
+    assert stage.waiting == [second]
+    assert others[-1] in [waiter for waiter, _ in stage.events]
+    stage.end(0)
+    stage.collect()
+    assert not stage.waiting
+    assert stage.events[-1][0] is second
 
 
 def test_waiting_ends_with_the_crew() -> None:

@@ -125,17 +125,16 @@ class Crew:
                 if lane is not None:
                     return lane
             waiter = _Waiter(client, place)
-            self._waiting.append(waiter)
-            self._match()
+            self._queue_up(waiter)
             if waiter.lane is not None:
                 return waiter.lane
             self._counts["waits"] += 1
         until = time.monotonic() + self.settings.wait
         latest = time.monotonic() + _START_SECONDS  # for a start; others may take what was started
         try:
-            turn = 0.0
-            while not waiter.ready.wait(turn):
-                turn = _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
+            while not waiter.ready.wait(
+                _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
+            ):
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
                 self.look_again(waiter)
@@ -229,9 +228,39 @@ class Crew:
         elif self._is_worn(worker):
             self._retire(worker)
         if self._waiting:
-            self._match()
+            self._match_one(worker)
         if self._is_closed:
             self._changed.notify_all()
+
+    def _queue_up(self, waiter: _Waiter) -> None:
+        """Let *waiter* wait, unless there is a worker for it. Lock held."""
+        self._waiting.append(waiter)
+        # With a lane that is free, those before it are held back by bounds of their own.
+        if any(worker.free for worker in self._workers.values()) or not self._is_one_queue(waiter.place):
+            self._match()
+
+    def _is_one_queue(self, place: Place) -> bool:
+        """Whether nothing is to be decided: all workers are there and serve *place*, as all do who wait. Lock held.
+
+        Then who came first is next, when a worker has ended an event.
+        """
+        return (
+            not self._to_start
+            and len(self._workers) == self.settings.processes
+            and all(worker.place == place and worker.may_serve for worker in self._workers.values())
+            and all(waiter.place == place for waiter in self._waiting)
+        )
+
+    def _match_one(self, worker: WorkerProcess) -> None:
+        """Give *worker*, which has just ended an event, its next one; or decide anew who gets what. Lock held."""
+        place = worker.place
+        if place is None or not self._is_one_queue(place):
+            self._match()
+            return
+        for waiter in self._waiting:
+            if not self._is_held_back(waiter):
+                self._seat(waiter, worker)
+                return
 
     def _is_worn(self, worker: WorkerProcess) -> bool:
         settings = self.settings

@@ -1,13 +1,15 @@
 """Frames: one message and one payload, over a Unix socket between an executor and its worker.
 
 A frame is two lengths of 4 bytes, big-endian, then a MessagePack array of that length, then bytes that are
-passed on as they stand. Both ends bound what they accept, because both may be lied to: a worker runs
+passed on as they stand. A long payload may lie in memory that both ends share (`wasmrun.processes.bay`) instead: the
+highest bit of its length says so. Both ends bound what they accept, because both may be lied to: a worker runs
 hostile code.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import socket
 import struct
@@ -30,6 +32,12 @@ does, and no processor time is spent.
 
 _JOINED = 16 * 1024
 """A payload up to this size is sent in one piece with its message; a longer one is not copied for that."""
+
+_IN_BAY = 1 << 31
+"""The bit of a payload's length that says that it is in the bay. No payload is as long."""
+
+_LEAST_IN_BAY = 64 * 1024
+"""A payload from this size on goes by the bay. Below, a socket's buffer takes it in one piece."""
 
 MOST_MESSAGE = 1 << 20
 """Bytes of a message that carries nothing of a guest's: more than a report or a shape needs."""
@@ -55,11 +63,24 @@ class Channel:
 
     *most_payload* bounds what is received, and ``most_message`` the message before it. `receive` may be called
     again after a `TimeoutError`: what had arrived until then is kept. With *turn_seconds*, that comes after so
-    long at the latest: what it costs to bound a wait is then paid once, and not at every frame.
+    long at the latest: what it costs to bound a wait is then paid once, and not at every frame. *bay* is the memory
+    that both ends share, if any; with it, they must speak in turn. With *lends*, a payload in it is given as it
+    lies there: a `memoryview` that holds until this end's next turn is over, for whoever trusts the other end.
     """
 
-    def __init__(self, sock: socket.socket, most_payload: int, turn_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        most_payload: int,
+        turn_seconds: float | None = None,
+        bay: mmap.mmap | None = None,
+        *,
+        lends: bool = False,
+    ) -> None:
         self.socket = sock
+        self._bay = bay
+        self._bay_bytes = 0 if bay is None else len(bay)
+        self._lent = memoryview(bay) if bay is not None and lends else None
         self.most_payload = most_payload
         self.most_message = MOST_MESSAGE
         sock.setblocking(True)
@@ -76,6 +97,8 @@ class Channel:
         self._view = memoryview(self._buffer)
         self._end = 0
         self._lengths = (0, 0)
+        # How much of the bay is the payload of that frame.
+        self._in_bay = 0
         # Of a frame that is larger than the buffer: its message, its payload, and how much of that is there.
         self._message = b""
         self._large: bytes | None = None
@@ -88,7 +111,15 @@ class Channel:
     def send(self, message: list[Any], payload: bytes = b"", until: float | None = None) -> None:
         """Send one frame. Raises `Closed`, and `TimeoutError` where it is not taken until *until* (monotonic)."""
         packed = messages.encode(message)
-        head = _LENGTHS.pack(len(packed), len(payload)) + packed
+        length = len(payload)
+        if _LEAST_IN_BAY <= length <= self._bay_bytes and self._bay is not None:
+            try:
+                self._bay[:length] = payload
+            except ValueError as error:  # it was closed
+                raise Closed(str(error)) from None
+            length |= _IN_BAY
+            payload = b""
+        head = _LENGTHS.pack(len(packed), length) + packed
         left = [memoryview(head + payload)] if len(payload) <= _JOINED else [memoryview(head), memoryview(payload)]
         while left:
             try:
@@ -104,7 +135,7 @@ class Channel:
             if left:
                 left[0] = left[0][sent:]
 
-    def receive(self) -> tuple[list[Any], bytes]:
+    def receive(self) -> tuple[list[Any], Any]:
         """The next frame: its message and its payload.
 
         Raises `Closed`, `BrokenFrame`, and `TimeoutError` where it is not complete when the channel's turn is over.
@@ -113,7 +144,13 @@ class Channel:
         if self._large is None and not self._fill():
             size, payload = self._lengths
             at, end = _HEAD + size, _HEAD + size + payload
-            message, data = bytes(self._view[_HEAD:at]), bytes(self._view[at:end])
+            message = bytes(self._view[_HEAD:at])
+            data: bytes | memoryview = bytes(self._view[at:end])
+            if self._in_bay and self._bay is not None:
+                try:
+                    data = (self._lent or self._bay)[: self._in_bay]
+                except ValueError as error:  # it was closed
+                    raise Closed(str(error)) from None
             # What follows is the beginning of the next frame; hardly ever there is any.
             rest = self._end - end
             if rest:
@@ -135,11 +172,16 @@ class Channel:
         """Read until a whole frame is in the buffer; True where it is too large for that, and goes its own way."""
         while True:
             if self._end >= _HEAD:
-                size, payload = self._lengths = _LENGTHS.unpack_from(self._buffer)
-                if size > self.most_message or payload > self.most_payload:
+                size, payload = _LENGTHS.unpack_from(self._buffer)
+                self._in_bay = payload & ~_IN_BAY if payload & _IN_BAY else 0
+                most = self.most_payload
+                if payload & _IN_BAY:
+                    payload, most = 0, min(most, self._bay_bytes)
+                if size > self.most_message or max(payload, self._in_bay) > most:
                     raise BrokenFrame(
-                        f"a frame of {size} + {payload} bytes; {self.most_message} + {self.most_payload} are allowed"
+                        f"a frame of {size} + {payload or self._in_bay} bytes; {self.most_message} + {most} are allowed"
                     )
+                self._lengths = size, payload
                 total = _HEAD + size + payload
                 if self._end >= total:
                     return False
@@ -202,6 +244,8 @@ class Channel:
     def close(self) -> None:
         """Close this end. Harmless when repeated."""
         self.socket.close()
+        if self._bay is not None:
+            self._bay.close()
 
 
 def _parse(data: bytes) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from wasmrun.hardening.cgroup import MemoryGroup
 from wasmrun.hardening.wall import Missing
 from wasmrun.machine import capi
 from wasmrun.machine.abi.base import Codec, Shape
+from wasmrun.processes.bay import map_bay, new_bay
 from wasmrun.processes.frames import MOST_MESSAGE, Channel
 from wasmrun.processes.placement import Place
 
@@ -34,10 +36,10 @@ _LAST_SECONDS = 0.1
 class Lane:
     """One connection to a worker, for one event at a time."""
 
-    def __init__(self, worker: WorkerProcess, number: int, sock: socket.socket) -> None:
+    def __init__(self, worker: WorkerProcess, number: int, sock: socket.socket, bay: mmap.mmap | None) -> None:
         self.worker = worker
         self.number = number
-        self.channel = Channel(sock, 0, TURN_SECONDS)
+        self.channel = Channel(sock, 0, TURN_SECONDS, bay)
         self.turn = 0
 
 
@@ -83,6 +85,8 @@ class WorkerProcess:
         """Why the executor killed it, where it did."""
         ends: list[socket.socket] = []
         theirs: list[socket.socket] = []
+        bays: list[int] = []
+        mapped: list[mmap.mmap] = []
         self._log: IO[bytes] | None = None
         self._group: MemoryGroup | None = None
         started = contextlib.ExitStack()
@@ -92,6 +96,11 @@ class WorkerProcess:
                 ends.append(mine)
                 started.callback(mine.close)
                 theirs.append(other)
+            # Without one, a lane's long payloads go through its socket, which takes longer.
+            with contextlib.suppress(OSError):
+                for _ in range(lanes):
+                    bays.append(new_bay())
+                    mapped.append(map_bay(bays[-1]))
             # A full disk: what it says at its end is not seen, it works all the same.
             with contextlib.suppress(OSError):
                 self._log = tempfile.TemporaryFile()  # noqa: SIM115  # kept as long as the process
@@ -111,13 +120,16 @@ class WorkerProcess:
                 }
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", _CHILD, json.dumps(
-                    {**job, "walls": walls, "paths": _paths(), "control": control, "service": service, "lanes": rest}
+                    {
+                        **job, "walls": walls, "paths": _paths(), "control": control, "service": service, "lanes": rest,
+                        "bays": bays[: len(mapped)],
+                    }
                 )],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log if self._log is not None else subprocess.DEVNULL,
                 env={},
-                pass_fds=[control, service, *rest],
+                pass_fds=[control, service, *rest, *bays],
                 process_group=0,  # Ctrl-C in a terminal is for the program
             )  # fmt: skip
             started.callback(self._process.wait)
@@ -134,12 +146,16 @@ class WorkerProcess:
         finally:
             for sock in theirs:
                 sock.close()
+            for descriptor in bays:
+                os.close(descriptor)
         self.pid = self._process.pid
         self.control = Channel(ends[0], 0, TURN_SECONDS)
         self.talking = threading.Lock()
         """Held while something is sent over ``control``."""
         self.service = Channel(ends[1], MOST_MESSAGE, TURN_SECONDS)
-        self.lanes = [Lane(self, at, sock) for at, sock in enumerate(ends[2:])]
+        self.lanes = [
+            Lane(self, at, sock, mapped[at] if at < len(mapped) else None) for at, sock in enumerate(ends[2:])
+        ]
         self.free = list(self.lanes)
 
     @property

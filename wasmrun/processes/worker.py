@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
 import logging
 import os
 import socket
@@ -34,6 +35,7 @@ from wasmrun.machine.module import Module, load_bytes, load_descriptor
 from wasmrun.machine.threads import guest_stack
 from wasmrun.machine.wasmfile import Facts
 from wasmrun.processes import wire
+from wasmrun.processes.bay import map_bay
 from wasmrun.processes.frames import BrokenFrame, Channel, Closed
 from wasmrun.watch import Watch
 
@@ -160,7 +162,9 @@ class Worker:
         self._lane = _Lane()
         self._talk = threading.Lock()
         # All of them now: behind the walls a socket is used as it is.
-        self._lanes = [_channel(descriptor) for descriptor in job["lanes"]]
+        self._lanes = [
+            _channel(descriptor, bay) for descriptor, bay in itertools.zip_longest(job["lanes"], job["bays"])
+        ]
         self._control = _channel(job["control"])
         # For host functions of start-ups that no event waits for. One at a time.
         self._service = _channel(job["service"])
@@ -249,6 +253,8 @@ class Worker:
             try:
                 message, payload = lane.receive()
                 what, *details = message
+                if what != "run":
+                    payload = bytes(payload)  # it is kept, and may lie in the bay
                 answer = self._answer(number, what, details, payload)
                 payload = b""
                 if answer:
@@ -377,7 +383,7 @@ def _reply(channel: Channel) -> bytes:
     message, payload = channel.receive()
     if message[0] != "reply":
         raise BrokenFrame(f"a {message[0]!r} where a reply belongs")
-    return payload
+    return bytes(payload)
 
 
 def _elsewhere(name: str) -> Any:
@@ -389,8 +395,14 @@ def _elsewhere(name: str) -> Any:
     return call
 
 
-def _channel(descriptor: int) -> Channel:
-    channel = Channel(socket.socket(fileno=descriptor), _MOST_EVENT)
+def _channel(descriptor: int, bay: int | None = None) -> Channel:
+    mapped = None
+    if bay is not None:
+        # It keeps a descriptor of its own, which the walls close; and lives as long as the process, so that nobody
+        # closes that number again.
+        mapped = map_bay(bay)
+        os.close(bay)
+    channel = Channel(socket.socket(fileno=descriptor), _MOST_EVENT, bay=mapped, lends=True)
     # Settings of a function may be long, and what they may be is the executor's business.
     channel.most_message = _MOST_EVENT
     return channel

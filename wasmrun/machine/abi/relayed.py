@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ class Relayed:
         self._reply = reply
         self._is_checked = is_checked
         self._has_envelope = inner.name == "native" and not inner.is_raw
+        # Whether it only copies an event, and so takes one that lies in a bay as well.
+        self._copies = inner.name in ("native", "extism")
         self.name = inner.name
         self.entry = inner.entry
         self.params = inner.params
@@ -46,12 +49,15 @@ class Relayed:
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """The event, which is encoded."""
-        return event  # type: ignore[no-any-return]  # bytes, from the frame that it came in
+        # A start-up may come first, and what it asks the host is written over an event that lies in a bay.
+        return event if self._begin is None else bytes(event)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Hand the event over and read the answer. Raises a `FunctionError`."""
         if self._begin is not None:
             self._begin()
+        if isinstance(payload, memoryview):
+            payload = (ctypes.c_char * len(payload)).from_buffer(payload) if self._copies else bytes(payload)
         return self._inner.call(instance, payload)
 
     def decode(self, answer: bytes) -> Any:
