@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import wasmrun
+from benchmarks.spy import MARKS, Spy
 
 Anywhere = wasmrun.Executor | wasmrun.ProcessExecutor
 EVENTS = 300
@@ -121,6 +122,23 @@ def test_tenants_find_nothing_in_scratch_files(anywhere: Anywhere, tmp_path: Pat
     for path in ("mine", "../a/mine"):
         assert not anywhere.run(function("b", path, 0)).is_ok
     assert anywhere.run(function("a", "mine", 0)).is_ok
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["a function each", "one function"])
+def test_spies_find_nothing_of_each_other(anywhere: Anywhere, tmp_path: Path, is_shared: bool) -> None:
+    """They look wherever a guest can look, and leave their mark there, in turns; some end in a trap."""
+    spies = [Spy(tenant, None if is_shared else tmp_path / tenant) for tenant in MARKS]
+    assert sum(spies[at % 2].look(anywhere, traps=at % 7 == 0) for at in range(40)) == 0
+    for spy in spies:
+        assert set(spy.ends) == {"answer", "GuestTrap"}
+        assert sum(spy.ends.values()) == 20
+
+
+def test_spy_finds_what_is_there_to_be_found(executor: wasmrun.Executor, tmp_path: Path) -> None:
+    """Else the test above could not fail: what its own earlier event left in a sandbox that is used again."""
+    spy = Spy("north", tmp_path / "north", reuse=True)
+    assert spy.look(executor) == 0
+    assert spy.look(executor) > 100_000 // 8
 
 
 @pytest.mark.parametrize("count", [1, 2])
