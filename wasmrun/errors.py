@@ -100,11 +100,15 @@ class GuestError(FunctionError):
 
 
 class GuestExit(FunctionError):
-    """The program ended with an exit status other than 0."""
+    """The program ended with an exit status other than 0.
 
-    def __init__(self, message: str = "", *, status: int = 1) -> None:
+    ``output`` is what it wrote to its standard output before: there are programs that answer with both.
+    """
+
+    def __init__(self, message: str = "", *, status: int = 1, output: bytes = b"") -> None:
         super().__init__(message or f"the program exited with status {status}")
         self.status = status
+        self.output = output
 
 
 class GuestTrap(FunctionError):

@@ -85,7 +85,7 @@ def test_an_exit_status_comes_with_the_json_object(case: Case, module: Path, run
         assert set(shown["error"]) == {"class", "message"}
     else:
         assert shown["report"]["status"] == case.error
-        more = {"GuestTrap": {"kind"}, "GuestExit": {"status"}}.get(case.error, set())
+        more = {"GuestTrap": {"kind"}, "GuestExit": {"status", "output"}}.get(case.error, set())
         assert set(shown["error"]) == {"class", "message", "type", "stack"} | more
 
 
@@ -110,7 +110,7 @@ def test_an_exit_status_is_that_of_the_table(
     assert done.status == OUTCOMES[cls].exit_status
     if as_json:
         own: dict[str, object] = {"type": cls.__name__, "stack": []} if issubclass(cls, FunctionError) else {}
-        own |= {"GuestTrap": {"kind": "unknown"}, "GuestExit": {"status": 1}}.get(cls.__name__, {})
+        own |= {"GuestTrap": {"kind": "unknown"}, "GuestExit": {"status": 1, "output": ""}}.get(cls.__name__, {})
         assert done.json["error"] == {"class": cls.__name__, "message": "for a test", **own}
     else:
         assert done.err == f"wasmrun: {cls.__name__}: for a test\n"

@@ -37,6 +37,20 @@ def logs(wat: Wat, text: bytes, level: int = 2, then: str = "(call $pack (i32.co
     return wat(handler, imports=LOG, data=b"\x92\x00\xc3" + text)
 
 
+def test_run_prints_what_a_program_wrote_before_its_exit_status(run: Run, save: Save) -> None:
+    """As a shell would show it; in JSON it is a part of the error."""
+    guest = save(programs.prints(b"no\xff\n", then="(call $exit (i32.const 3))"))
+    done = run("run", guest, "--report", "none")
+    assert (done.status, done.output) == (11, b"no\xff\n")
+    assert done.err == "wasmrun: GuestExit: the program exited with status 3\n"
+    shown = run("run", guest, "--json").json
+    assert (shown["value"], shown["error"]["status"], shown["error"]["output"]) == (
+        None,
+        3,
+        "no\N{REPLACEMENT CHARACTER}\n",
+    )
+
+
 # The event
 
 

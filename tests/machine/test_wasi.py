@@ -373,6 +373,15 @@ def test_exit_status_of_a_guest_is_its_error(run: Run) -> None:
     assert result.logs[0].message == "sorry"
 
 
+def test_output_before_an_exit_status_is_kept(run: Run) -> None:
+    """Of a program; whatever it is, and unless it was too much."""
+    result = run(writer(1, b"no\xff", after="(call $proc_exit (i32.const 1))"), event={})
+    assert isinstance(result.error, GuestExit)
+    assert (result.error.status, result.error.output, result.value) == (1, b"no\xff", None)
+    result = run(writer(1, b"much", 5, after="(call $proc_exit (i32.const 1))"), event={}, result_bytes=10)
+    assert isinstance(result.error, ResultTooLarge)
+
+
 def test_exit_of_a_guest_that_answers_otherwise_is_an_error(wat: Wat, run: Run) -> None:
     """A native guest that exits has not answered, whatever the status."""
     for status in (0, 3):

@@ -39,7 +39,7 @@ def crossed(value: Any) -> Any:
 ERRORS: list[wasmrun.WasmrunError] = [
     *(cls("what happened") for cls in OUTCOMES),
     wasmrun.GuestError("ü\0\n" * 100, type="T", stack=["a", "b"]),
-    wasmrun.GuestExit("exit", status=255),
+    wasmrun.GuestExit("exit", status=255, output=b"\xff\0"),
     wasmrun.GuestExit("exit", status=-1),
     wasmrun.GuestTrap("trap", kind="unreachable", frames=["f (function 1)"]),
     wasmrun.OutOfMemory("m", type="OutOfMemory", stack=["x"]),

@@ -152,7 +152,7 @@ def test_function_error_survives_pickling_with_all_that_it_carries() -> None:
     """Type, stack, report and logs; kind, frames and status; notes that somebody added."""
     logs = (Log("warn", "low"), Log("info", "x"))
     trap = errors.GuestTrap("boom", kind="unreachable", frames=["f (function 1)", "function 2"])
-    leave = errors.GuestExit(status=7)
+    leave = errors.GuestExit(status=7, output=b"\xff")
     reported = errors.GuestError("bad input", type="ValueError", stack=["a", "b"])
     for error in (trap, leave, reported):
         error.report, error.logs = REPORT, logs
@@ -163,7 +163,7 @@ def test_function_error_survives_pickling_with_all_that_it_carries() -> None:
             assert (str(again), again.report, again.logs) == (str(error), REPORT, logs)
     assert (trap.kind, trap.frames, trap.stack) == ("unreachable", trap.frames, trap.frames)
     assert trap.frames == ("f (function 1)", "function 2")
-    assert (leave.status, str(leave)) == (7, "the program exited with status 7")
+    assert (leave.status, leave.output, str(leave)) == (7, b"\xff", "the program exited with status 7")
     assert (reported.type, reported.stack) == ("ValueError", ("a", "b"))
 
 

@@ -105,14 +105,14 @@ def read_event(text: str | None) -> bytes | None:
     return text.encode("utf-8", "surrogateescape")
 
 
-def parse_event(data: bytes | None) -> Any:
-    """The value of an event's JSON. Raises `InvalidEvent`."""
+def parse_event(data: bytes | None, hint: str = "") -> Any:
+    """The value of an event's JSON. Raises `InvalidEvent`, with *hint* behind what is wrong."""
     if data is None:
         return {}
     try:
         return from_json(data)
     except ValueError as error:
-        raise InvalidEvent(f"the event is not JSON: {error}") from None
+        raise InvalidEvent(f"the event is not JSON: {error}{hint}") from None
 
 
 def event_for(loaded: Loaded, data: bytes | None) -> Any:

@@ -35,7 +35,7 @@ def run(
         loaded = executor.load(function)
         if loaded.abi in ("command", "extism") and not function.raw and not as_json:
             # What these answer is shown as it stands, JSON or not; so it is not decoded.
-            parse_event(data)
+            parse_event(data, "; --raw gives it to the function as it stands")
             function = make_function(module, settings | {"raw": True}, args=args, warm=0)
             loaded = executor.load(function)
             value: Any = data if data is not None else b"{}"
@@ -84,6 +84,8 @@ def _show_text(text: str, error: WasmrunError | None, result: Result, report_for
     for log in result.logs:
         tell(_log_line(log))
     if error is not None:
+        if isinstance(error, GuestExit):
+            print_bytes(error.output)
         say(error)
     elif is_raw:
         print_bytes(result.value)
@@ -118,5 +120,5 @@ def _error(error: WasmrunError) -> dict[str, Any]:
     if isinstance(error, GuestTrap):
         shown["kind"] = error.kind
     if isinstance(error, GuestExit):
-        shown["status"] = error.status
+        shown |= {"status": error.status, "output": error.output.decode(errors="replace")}
     return shown

@@ -58,7 +58,7 @@ def pack_error(error: WasmrunError) -> list[Any]:
     if isinstance(error, GuestTrap):
         more = {"kind": error.kind, "frames": list(error.frames)}
     elif isinstance(error, GuestExit):
-        more = {"status": error.status}
+        more = {"status": error.status, "output": error.output}
     elif isinstance(error, FunctionError):
         more = {"type": error.type, "stack": list(error.stack)}
     name = next(cls.__name__ for cls in type(error).__mro__ if cls in OUTCOMES)
@@ -74,7 +74,7 @@ def unpack_error(packed: object) -> WasmrunError:
     if issubclass(cls, GuestTrap):
         return cls(message, kind=_text(more.get("kind")), frames=_texts(more.get("frames")))
     if issubclass(cls, GuestExit):
-        return cls(message, status=_status(more.get("status")))
+        return cls(message, status=_status(more.get("status")), output=_bytes(more.get("output")))
     if issubclass(cls, FunctionError):
         return cls(message, type=_text(more.get("type")), stack=_texts(more.get("stack")))
     return cls(message)
@@ -193,6 +193,12 @@ def _abi(value: object) -> str:
 def _text(value: object) -> str:
     if type(value) is not str:
         raise BrokenFrame("no text where a text belongs")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise BrokenFrame("no bytes where bytes belong")
     return value
 
 

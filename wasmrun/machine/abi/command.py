@@ -113,9 +113,13 @@ class Once:
         wasi.configure(instance, instance.program.streams, args=args, env=env, dirs=function.dirs, stdin=stdin)
         try:
             instance.call(ENTRY, 0)
-        except (GuestExit, GuestTrap) as error:
+        except GuestExit as error:
             # A program whose output is refused often gives up: then that is the reason, not how it ended.
-            if not output.is_over and not (isinstance(error, GuestExit) and error.status == 0):
+            if error.status and not output.is_over:
+                error.output = bytes(output.data)
+                raise
+        except GuestTrap:
+            if not output.is_over:
                 raise
         if output.is_over:
             raise ResultTooLarge(
