@@ -32,6 +32,8 @@ import pytest
 import wasmrun
 from wasmrun import cli, errors, limits
 from wasmrun.base_executor import BaseExecutor
+from wasmrun.bench.budget import EXIT_STATUS
+from wasmrun.bench.samples import LOADS, PHASES, PLACES, STARTS, Load, Samples
 from wasmrun.cli.commands import commands
 from wasmrun.errors import OUTCOMES, WasmrunError
 from wasmrun.settings import REQUIRED, Setting
@@ -305,7 +307,7 @@ def test_reference_has_every_public_name() -> None:
     ("title", "lines"),
     [
         ("run", ["run hello.wasm --event 7", 'run hello.wasm --event {"name":"Ada"}']),
-        ("bench", ["bench echo.wasm --cold 1 --warm 1"]),
+        ("bench", ["bench echo.wasm --duration 20ms --compare echo.wasm --budget warm.p50<9s"]),
         ("inspect", ["inspect echo.wasm"]),
         ("compile", ["compile echo.wasm"]),
         ("cache list", ["cache list"]),
@@ -333,8 +335,17 @@ def keys(value: Any) -> Iterator[str]:
     """The keys of an object, and of the objects in it."""
     for key, item in value.items() if isinstance(value, dict) else ():
         yield key
-        if key not in ("value", "report", "imports", "exports"):
+        if key not in ("value", "report", "imports", "exports", "settings", "phases", "samples", "advice"):
             yield from keys(item[0] if isinstance(item, list) and item else item)
+
+
+def test_benchmarking_has_every_figure() -> None:
+    """Steps, starts and loads by name, and what is known of each."""
+    text = (ROOT / "docs" / "benchmarking.md").read_text()
+    one = Samples("open", (1,), load=Load(1, 1.0)).as_dict()
+    names = {*PHASES, *STARTS, *LOADS, *PLACES, *one}
+    assert {name for name in names if not re.search(rf"`(\w+\.)?{name}[`@.]", text)} == set()
+    assert f"exit status is {EXIT_STATUS}" in text
 
 
 def test_reference_has_every_command_that_prints_json() -> None:

@@ -1,31 +1,38 @@
-"""``wasmrun bench``: cold and warm starts of functions, side by side."""
+"""``wasmrun bench``: what functions cost, side by side."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from wasmrun.bench import PERCENTILES, Measured, Sample, measure
-from wasmrun.cli.inputs import event_for, event_text, make_function, read_event
-from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option
+from wasmrun.bench import drawing
+from wasmrun.bench.advice import Advice, advise
+from wasmrun.bench.budget import EXIT_STATUS, Budget, Verdict, check, parse_budget
+from wasmrun.bench.comparison import Comparison, compare
+from wasmrun.bench.environment import machine, versions
+from wasmrun.bench.measuring import Plan, Rate, Session
+from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, write_whole
+from wasmrun.bench.samples import PLACES, Measured
+from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, read_event
+from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option, options
 from wasmrun.cli.output import print_json, tell
+from wasmrun.cli.table import BENCH
 from wasmrun.errors import WasmrunError, printable
 from wasmrun.executor import Executor, Loaded
 from wasmrun.function import Function
-from wasmrun.units import format_duration
+from wasmrun.units import parse_duration
 
-_NO_TERMINAL = 1_000
-"""Columns where there is no terminal that has some."""
+_MOST_THREADS = 256
+_MOST_SECONDS = 600.0
+_MOST_RATE = 1e6
 
 
 def _count_option(kind: str) -> Callable[[Any], Any]:
@@ -35,8 +42,15 @@ def _count_option(kind: str) -> Callable[[Any], Any]:
         default=1_000,
         metavar="N",
         envvar=f"WASMRUN_{kind.upper()}",
-        help=f"{kind.capitalize()} starts to measure.  [default: 1000]",
+        help=f"{kind.capitalize()} starts to measure, at most.  [default: 1000]",
     )
+
+
+class _Other(NamedTuple):
+    """What is compared with: a module's path, or what was measured before and the file that it is from."""
+
+    path: str
+    found: list[Measured] | None
 
 
 @click.command(name="bench", cls=Command)
@@ -45,6 +59,7 @@ def _count_option(kind: str) -> Callable[[Any], Any]:
 @function_options
 @_count_option("cold")
 @_count_option("warm")
+@options(BENCH)
 @json_option
 @cache_option
 def command(
@@ -52,40 +67,112 @@ def command(
     event: str | None,
     cold: int,
     warm: int,
+    duration: str,
+    concurrency: str,
+    rate: str,
+    processes: bool,
+    compare_with: tuple[str, ...],
+    budgets: tuple[str, ...],
+    save: str | None,
     as_json: bool,
     cache_dir: str | None,
     **settings: Any,
-) -> None:
-    """Measure what cold and warm starts of each MODULE cost on one event.
+) -> int:
+    """Measure what each MODULE costs on one event: the steps of a start, starts of every kind, and load.
 
-    A cold start makes its sandbox when the event is there; a warm one takes it from the pool.
+    A cold start makes its sandbox when the event is there; a warm one takes it from the pool; a reused one takes that
+    of the event before. A closed loop finds what can be done, an open one how long events wait at a given rate.
     """
     gc.enable()  # which is how programs run functions
+    plan = Plan(
+        cold, warm, _duration(duration), _concurrency(concurrency), _rates(rate), PLACES if processes else PLACES[:1]
+    )
+    wanted = [_budget(text) for text in budgets]
+    others = [_other(path) for path in compare_with]
     data = read_event(event_text(event, modules[0]))
-
-    def make_event(loaded: Loaded) -> Any:
-        return event_for(loaded, data)
-
-    functions = _functions(modules, settings)
-    found: list[Measured] = []
-    try:
-        with _progress(len(modules) * (cold + warm), as_json) as advance:
-            _warm_up(functions[0], cache_dir)
-            for function in functions:
-                # An executor each, so that all are loaded under the same conditions.
-                with Executor(threads=1, cache_dir=cache_dir) as executor:
-                    found.append(measure(executor, function, make_event, cold=cold, warm=warm, advance=advance))
-    except WasmrunError:
-        if len(functions) > 1:
-            tell(f"wasmrun: measuring {functions[len(found)].label} failed")
-        raise
+    files = (*modules, *(other.path for other in others if other.found is None))
+    functions = _functions(files, settings)
+    measured = _measure(functions, data, plan, cache_dir, is_quiet=as_json)
+    own, rest = measured[: len(modules)], measured[len(modules) :]
+    if save is not None:
+        _save(save, measured, _told(event, plan, settings))
+    comparisons = _compare(own, rest, others)
+    verdicts = check(wanted, own)
+    advice = [one for found in own for one in advise(found)]
     if as_json:
-        print_json({"unit": "seconds", "functions": [measured.as_dict() for measured in found]})
+        _print(measured, comparisons, verdicts, advice, _told(event, plan, settings))
     else:
-        _show(found)
+        _show(measured, comparisons, verdicts, advice)
+    return 0 if all(verdict.is_kept for verdict in verdicts) else EXIT_STATUS
 
 
-def _functions(modules: tuple[str, ...], settings: dict[str, Any]) -> list[Function]:
+# What the options say
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise Misuse(f"--duration: {error}") from None
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise Misuse(f"--duration: it must be above 0, and at most {_MOST_SECONDS:g}s")
+    return seconds
+
+
+def _concurrency(text: str) -> tuple[int, ...]:
+    if text.strip() == "none":
+        return ()
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:4]) <= _MOST_THREADS for part in numbers):
+        raise Misuse(
+            f"--concurrency: {printable(text, 60)!r} is no list of numbers from 1 to {_MOST_THREADS}, such as 1,2"
+        )
+    return tuple(dict.fromkeys(map(int, numbers)))
+
+
+def _rates(text: str) -> tuple[Rate, ...]:
+    if text.strip() == "none":
+        return ()
+    return tuple(dict.fromkeys(_rate(part.strip()) for part in text.split(",")))
+
+
+def _rate(text: str) -> Rate:
+    is_share = text.endswith("%")
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= (1_000 if is_share else _MOST_RATE):
+        raise Misuse(
+            f"--rate: {printable(text, 60)!r} is neither a number of events a second nor a share of what the closed loop does, "
+            "such as 5000 or 50%"
+        )
+    return Rate(number / 100 if is_share else number, is_share)
+
+
+def _budget(text: str) -> Budget:
+    try:
+        return parse_budget(text)
+    except ValueError as error:
+        raise Misuse(f"--budget: {error}") from None
+
+
+def _other(path: str) -> _Other:
+    try:
+        with open(path, "rb") as file:
+            is_record = path.endswith(".json") or file.read(1) == b"{"
+        return _Other(path, read_record(path) if is_record else None)
+    except Unreadable as error:
+        raise Misuse(f"--compare: {printable(path)} is no saved benchmark: {error}") from None
+    except IsADirectoryError:
+        return _Other(path, None)
+    except (OSError, ValueError) as error:
+        raise Misuse(
+            f"--compare: {printable(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _functions(modules: Sequence[str], settings: dict[str, Any]) -> list[Function]:
     """The functions to measure, named after their files, or after their paths where that would be one name twice."""
     functions = [make_function(module, settings, warm=0) for module in modules]
     taken = Counter(function.label for function in functions)
@@ -95,60 +182,111 @@ def _functions(modules: tuple[str, ...], settings: dict[str, Any]) -> list[Funct
     ]
 
 
+def _told(event: str | None, plan: Plan, settings: dict[str, Any]) -> dict[str, Any]:
+    """What was measured with, as far as it is not the default. Variables may be secrets: only their names."""
+    given = {name: value for name, value in settings.items() if value not in (None, (), False)}
+    if "env" in given:
+        given["env"] = [text.partition("=")[0] for text in given["env"]]
+    if "config" in given:
+        given["config"] = [text.partition("=")[0] for text in given["config"]]
+    how = plan._asdict() | {"rates": [str(rate) for rate in plan.rates]}
+    return {"event": event, **how, **given}
+
+
+# Measuring
+
+
+def _measure(
+    functions: list[Function], data: bytes | None, plan: Plan, cache_dir: str | None, *, is_quiet: bool
+) -> list[Measured]:
+    def make_event(loaded: Loaded) -> Any:
+        return event_for(loaded, data)
+
+    _warm_up(functions[0], cache_dir)
+    with _progress(len(functions) * plan.turns, is_quiet) as advance:
+        session = Session(functions, make_event, plan, cache_dir=cache_dir, advance=advance)
+        try:
+            return session.measure()
+        except WasmrunError:
+            if len(functions) > 1:
+                tell(f"wasmrun: measuring {printable(session.current.label)} failed")
+            raise
+
+
 def _warm_up(function: Function, cache_dir: str | None) -> None:
     """Load a cached *function* once: what this process does for the first time must not count as the first one's."""
-    with Executor(threads=1, cache_dir=cache_dir) as executor:
+    with Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir) as executor:
         if executor.is_compiled(function):
             executor.load(function)
 
 
 @contextlib.contextmanager
-def _progress(total: int, is_quiet: bool) -> Iterator[Callable[[int], object]]:
+def _progress(total: int, is_quiet: bool) -> Iterator[Callable[[], object]]:
     console = Console(stderr=True)
     if is_quiet or not console.is_terminal:
-        yield lambda _: None
+        yield lambda: None
         return
     columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
-    # Drawn from this thread, now and then: a thread that draws would be in the figures.
+    # Drawn from this thread, between two turns: a thread that draws would be in the figures.
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task("", total=total)
-        step = max(1, total // 100)
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if done % step == 0:
-                progress.update(task, completed=done, refresh=True)
-
-        yield advance
+        yield lambda: progress.update(task, advance=1, refresh=True)
 
 
-def _show(found: list[Measured]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    # Where there is too little room, names are folded, and figures never.
-    table.add_column("function", overflow="fold")
-    table.add_column("start", no_wrap=True)
-    for title in ("count", "min", *(f"p{percent:g}" for percent in PERCENTILES), "max"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for measured in found:
-        for sample in (measured.cold, measured.warm):
-            table.add_row(*_row(measured, sample))
-    console = Console()
-    if not console.is_terminal:
-        console.width = _NO_TERMINAL
-    console.print(table)
-    for measured in found:
-        how = "from the cache" if measured.was_cached else "with compiling"
-        ratio = measured.cold.percentile(50) / measured.warm.percentile(50)
-        console.print(
-            f"{measured.function.label}: loaded in {format_duration(measured.load)} {how}; "
-            f"a warm start takes {1 / ratio:.2f} of a cold one",
-            highlight=False,
-            markup=False,
-        )
+def _compare(own: list[Measured], rest: list[Measured], others: list[_Other]) -> list[Comparison]:
+    fresh = iter(rest)
+    found: list[Comparison] = []
+    for other in others:
+        seconds = [next(fresh)] if other.found is None else other.found
+        origin = None if other.found is None else printable(other.path)
+        found += [compare(first, second, origin) for first in own for second in seconds]
+    return found
 
 
-def _row(measured: Measured, sample: Sample) -> tuple[str, ...]:
-    figures = (min(sample.seconds), *(sample.percentile(percent) for percent in PERCENTILES), max(sample.seconds))
-    return escape(measured.function.label), sample.name, str(len(sample.seconds)), *map(format_duration, figures)
+# What is told
+
+
+def _save(path: str, measured: list[Measured], settings: dict[str, Any]) -> None:
+    try:
+        write_whole(path, to_bytes(record(measured, settings)))
+    except OSError as error:
+        raise Misuse(f"--save: {printable(path)} cannot be written: {error.strerror}") from None
+
+
+def _print(
+    measured: list[Measured],
+    comparisons: list[Comparison],
+    verdicts: list[Verdict],
+    advice: list[Advice],
+    settings: dict[str, Any],
+) -> None:
+    print_json(
+        {
+            "unit": "seconds",
+            "versions": versions(),
+            "machine": machine(),
+            "settings": settings,
+            "functions": [found.as_dict() for found in measured],
+            "comparisons": [comparison.as_dict() for comparison in comparisons],
+            "budgets": [verdict.as_dict() for verdict in verdicts],
+            "advice": [one._asdict() for one in advice],
+        }
+    )
+
+
+def _show(
+    measured: list[Measured], comparisons: list[Comparison], verdicts: list[Verdict], advice: list[Advice]
+) -> None:
+    console = drawing.new_console()
+    drawing.draw(console, measured)
+    for comparison in comparisons:
+        console.print()
+        drawing.draw_comparison(console, comparison)
+    if verdicts:
+        console.print()
+    for verdict in verdicts:
+        console.print(str(verdict), markup=False)
+    if advice:
+        console.print()
+    for one in advice:
+        console.print(f"advice for {one.label}: {one.text}", markup=False)

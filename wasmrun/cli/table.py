@@ -136,5 +136,46 @@ OUTPUT = Option(
 
 MANIFEST = Option("manifest", "--manifest", "Extism manifest of the plug-in to run, in the place of MODULE.", "FILE")
 
+BENCH = (
+    Option(
+        "duration",
+        "--duration",
+        "Time that each kind of start, and each load, is measured for at most.  [default: 1s]",
+        "TIME",
+        default="1s",
+    ),
+    Option(
+        "concurrency",
+        "--concurrency",
+        "Threads that send events under load; none for no load.  [default: 1]",
+        "N[,N]|none",
+        default="1",
+    ),
+    Option(
+        "rate",
+        "--rate",
+        "Events a second of the open loop, or a share of what the closed one does; none for no open loop.  [default: 50%]",
+        "N|P%|none",
+        default="50%",
+    ),
+    Option("processes", "--processes", "Measure in worker processes, too.", default=False),
+    Option(
+        "compare_with",
+        "--compare",
+        "Module to compare with, measured in turns with MODULE, or a file that --save has written.  [may be repeated]",
+        "OTHER",
+        default=(),
+    ),
+    Option(
+        "budgets",
+        "--budget",
+        "Figure that must be kept, such as 'warm.p99<200us'; else the exit status is 20.  [may be repeated]",
+        "NAME.FIGURE<BOUND",
+        default=(),
+    ),
+    Option("save", "--save", "File for every sample, with versions, machine and settings.", "FILE"),
+)
+"""What `wasmrun bench` has beside the options of a function, and two counts."""
+
 RUN = (EVENT, MANIFEST, *FUNCTION, REPORT, JSON, CACHE_DIR)
 """The options of `wasmrun run`."""

@@ -1,0 +1,160 @@
+"""Steps: the life of a sandbox, taken one step at a time by whoever measures it.
+
+Nothing of it is written twice: the steps are those of `wasmrun.runner`, by the same methods of the same classes,
+with a look at the clock between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, TypeVar
+
+from wasmrun.calls import check_function
+from wasmrun.core import Core
+from wasmrun.errors import FunctionError
+from wasmrun.executor import Executor
+from wasmrun.function import Function
+from wasmrun.machine.abi.base import Given
+from wasmrun.machine.failures import Stopped
+from wasmrun.machine.program import Program
+from wasmrun.sandbox import Sandbox
+from wasmrun.watch import Watch
+
+Found = TypeVar("Found")
+
+REQUEST_ID = "00000000-0000-4000-8000-000000000000"
+"""The id of every event that is measured here: what a guest does with it costs the same each time."""
+
+
+class SteppedSandbox(Sandbox):
+    """A sandbox that remembers when its instance was being made, which is in the middle of `prepare`."""
+
+    __slots__ = ("instantiate_began", "instantiate_ended")
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.instantiate_began = self.instantiate_ended = 0
+
+    def instantiate(self) -> None:
+        """As for every instance."""
+        self.instantiate_began = perf_counter_ns()
+        super().instantiate()
+        self.instantiate_ended = perf_counter_ns()
+
+
+class StepExecutor(Executor):
+    """An executor whose sandboxes are also to be had one by one, outside of the life of an event.
+
+    The functions must keep no sandboxes ready: ``warm=0``.
+    """
+
+    def with_sandbox(
+        self,
+        function: Function,
+        event: Any,
+        make: Callable[[Program], Sandbox],
+        work: Callable[[Sandbox, bytes], Found],
+    ) -> Found:
+        """Have a place in the pool, and call *work* with what *make* puts there, unprepared, and the encoded event.
+
+        The sandbox is deleted afterwards, if *work* has not done so. Raises what the guest raises, and
+        `KeyboardInterrupt` on Ctrl-C.
+        """
+        check_function(function)
+        return self._call(self._in_place, self._open().core, function, event, make, work)  # type: ignore[no-any-return]
+
+    def _in_place(
+        self,
+        watch: Watch | None,
+        core: Core,
+        function: Function,
+        event: Any,
+        make: Callable[[Program], Sandbox],
+        work: Callable[[Sandbox, bytes], Found],
+    ) -> Found:
+        shelf = core.shelf(function)
+        program = shelf.program
+        if program.stack > self._state.room:
+            self._state.refuse(program.stack)
+        payload = encode(program, event)
+        if watch is not None:
+            watch.is_busy = True
+        core.pool.acquire(shelf, None, watch)
+        try:
+            core.pool.start_clock(program.engine)
+            sandbox = make(program)
+            try:
+                if watch is not None:
+                    watch.see(sandbox)
+                return work(sandbox, payload)
+            finally:
+                if watch is not None:
+                    watch.lose()
+                sandbox.delete()
+        except Stopped as stopped:
+            raise stopped.as_raised() from None
+        finally:
+            core.pool.forfeit(shelf)
+
+
+def encode(program: Program, event: Any) -> bytes:
+    """The event as the guest gets it. Raises `InvalidEvent`."""
+    deadline_ms = (time.time_ns() + program.timeout_ns) // 1_000_000
+    return program.abi.encode(event, Given(REQUEST_ID, deadline_ms) if program.abi.needs_context else None)
+
+
+def split(executor: StepExecutor, function: Function, event: Any, into: dict[str, list[int]]) -> None:
+    """Take one sandbox of *function* through its life, and add what each step took, in nanoseconds."""
+    began = 0
+
+    def make(program: Program) -> Sandbox:
+        nonlocal began
+        started = perf_counter_ns()
+        encode(program, event)
+        began = perf_counter_ns()
+        into["encode"].append(began - started)
+        return SteppedSandbox(program)
+
+    def live(sandbox: Sandbox, payload: bytes) -> None:
+        assert isinstance(sandbox, SteppedSandbox)  # noqa: S101  # what make makes
+        sandbox.prepare()
+        prepared = perf_counter_ns()
+        sandbox.run(payload, sandbox.program.timeout_ns)
+        answered = perf_counter_ns()
+        into["store"].append(sandbox.instantiate_began - began)
+        into["instantiate"].append(sandbox.instantiate_ended - sandbox.instantiate_began)
+        into["init"].append(prepared - sandbox.instantiate_ended)
+        into["first_call"].append(answered - prepared)
+        started = perf_counter_ns()
+        sandbox.delete()
+        into["tear_down"].append(perf_counter_ns() - started)
+
+    executor.with_sandbox(function, event, make, live)
+
+
+def call_again(executor: StepExecutor, function: Function, event: Any, count: int) -> tuple[list[int], str | None]:
+    """Call one sandbox of *function* again and again: what *count* calls after the first took, in nanoseconds.
+
+    Fewer, with the reason, where its instance cannot take another event.
+    """
+
+    def live(sandbox: Sandbox, payload: bytes) -> tuple[list[int], str | None]:
+        sandbox.prepare()
+        sandbox.run(payload, sandbox.program.timeout_ns)
+        taken: list[int] = []
+        if not sandbox.program.abi.can_reuse:
+            return taken, f"an instance of the {sandbox.program.abi.name} ABI takes one event"
+        for _ in range(count):
+            if not sandbox.clean_up():
+                return taken, "its instance failed to take its answer back"
+            started = perf_counter_ns()
+            try:
+                sandbox.run(payload, sandbox.program.timeout_ns)
+            except FunctionError as error:
+                return taken, f"an instance that had an event fails at the next one: {type(error).__name__}"
+            taken.append(perf_counter_ns() - started)
+        return taken, None
+
+    return executor.with_sandbox(function, event, SteppedSandbox, live)
