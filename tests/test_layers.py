@@ -29,6 +29,7 @@ LAYERS = {
         "addresses",
         "httprequest",
         "httpgrant",
+        "payload",
         "cgi",
     ),
     1: ("machine", "hardening"),

@@ -6,16 +6,13 @@ what a program writes becomes headers: neither may say more than one name and on
 
 from __future__ import annotations
 
-import base64
 import re
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from wasmrun.errors import InvalidAnswer, InvalidEvent, printable
+from wasmrun.payload import MOST_HEADERS, NOT_TEXT, TOKEN, make_response, read_payload
 from wasmrun.units import format_size
-
-MOST_HEADERS = 10_000
-"""Most headers of a request, and most arguments from a query: each is a text of its own for the guest."""
 
 MOST_HEADER_BYTES = 64 * 1024
 """Most that a program's headers may have."""
@@ -25,23 +22,14 @@ _NOT_PASSED = {"authorization", "connection", "content-length", "content-type", 
 """Headers that are no variable: of the connection, for the server (as WAGI has it), or said by CONTENT_LENGTH and
 CONTENT_TYPE. HTTP_PROXY would be taken for the proxy that the program is to use."""
 
-_NOT_SENT = {"connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding",
-             "upgrade"}  # fmt: skip
-"""Headers that are for whoever sends the response to say."""
-
 _ONCE = ("status", "location", "content-type")
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # Of others, such as X_A and X-A, two could be the same variable, and one who filters knows only the one.
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
-# Besides what could end a line, what UTF-8 cannot write.
-_NOT_TEXT = re.compile("[\0-\x08\n-\x1f\x7f\ud800-\udfff]")
 _STATUS = re.compile(r"([2-5][0-9]{2})(?: .*)?")
 _BLANK_LINE = re.compile(rb"(?:\A|\r?\n)\r?\n")
 _LINE = re.compile(r"\r?\n")
-
-_T = TypeVar("_T")
 
 
 class Request(NamedTuple):
@@ -58,31 +46,19 @@ def read_request(event: Any) -> Request:
 
     Raises `InvalidEvent` that names what is wrong.
     """
-    if not isinstance(event, dict):
-        raise InvalidEvent(f"the event must be a request, an object of payload 2.0, not {type(event).__name__}")
-    if event.get("version", "2.0") != "2.0":
-        raise InvalidEvent(f"the request must be of version 2.0, not {printable(repr(event['version']), 80)}")
-    context = _get(event, "requestContext", dict, {})
-    http = _get(context, "http", dict, {}, "requestContext.")
-    method = _text(http, "method", "GET", "requestContext.http.")
-    if not _TOKEN.fullmatch(method):
-        raise InvalidEvent(f"requestContext.http.method is no method: {printable(repr(method), 80)}")
-    path = _text(event, "rawPath", "/") or "/"
-    query = _text(event, "rawQueryString", "")
-    headers = _headers(event)
-    body = _body(event)
-    route, script, raw_info = _route(_text(event, "routeKey", ""), _text(context, "stage", "", "requestContext."), path)
+    request = read_payload(event)
+    headers = {name: value for name, value in request.headers.items() if _NAME.fullmatch(name)}
+    path, query, scheme, address = request.path, request.query, request.scheme, request.source_ip
+    route, script, raw_info = _route(request.route_key, request.stage, path)
     info = _decoded(raw_info)
-    scheme = "http" if headers.get("x-forwarded-proto", "https").lower() == "http" else "https"
-    name, port = _server(headers, _text(context, "domainName", "", "requestContext."), scheme)
+    name, port = _server(headers, request.domain, scheme)
     usual = port == ("443" if scheme == "https" else "80")
-    address = _text(http, "sourceIp", "", "requestContext.http.")
     url = f"{scheme}://{name}{'' if usual else f':{port}'}{path}{f'?{query}' if query else ''}"
     variables = {
         f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items() if key not in _NOT_PASSED
     } | {
         "AUTH_TYPE": "",
-        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_LENGTH": str(len(request.body)),
         "CONTENT_TYPE": headers.get("content-type", ""),
         "GATEWAY_INTERFACE": "CGI/1.1",
         "PATH_INFO": info,
@@ -91,73 +67,17 @@ def read_request(event: Any) -> Request:
         "REMOTE_ADDR": address,
         "REMOTE_HOST": address,
         "REMOTE_USER": "",
-        "REQUEST_METHOD": method,
+        "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": script,
         "SERVER_NAME": name,
         "SERVER_PORT": port,
-        "SERVER_PROTOCOL": _text(http, "protocol", "HTTP/1.1", "requestContext.http."),
+        "SERVER_PROTOCOL": request.protocol,
         "SERVER_SOFTWARE": "WAGI/1",
         "X_FULL_URL": url,
         "X_MATCHED_ROUTE": route,
         "X_RAW_PATH_INFO": raw_info,
     }
-    return Request(script or "/", _args(query), variables, body)
-
-
-def _get(holder: dict[Any, Any], name: str, kind: type[_T], default: _T, where: str = "") -> _T:
-    value = holder.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, kind):
-        raise InvalidEvent(f"{where}{name} must be {_KINDS[kind]}, not {type(value).__name__}")
-    return value
-
-
-_KINDS = {dict: "an object", str: "text", list: "a list", bool: "true or false"}
-
-
-def _text(holder: dict[Any, Any], name: str, default: str, where: str = "") -> str:
-    return _checked(_get(holder, name, str, default, where), f"{where}{name}")
-
-
-def _checked(text: str, what: str) -> str:
-    """*text*, which is one line that UTF-8 can write. Raises `InvalidEvent`."""
-    if _NOT_TEXT.search(text):
-        raise InvalidEvent(f"{what} has characters that no request can have: {printable(repr(text), 80)}")
-    return text
-
-
-def _headers(event: dict[Any, Any]) -> dict[str, str]:
-    """Headers by their names in lower case."""
-    found: dict[str, str] = {}
-    given = _get(event, "headers", dict, {})
-    if len(given) > MOST_HEADERS:
-        raise InvalidEvent(f"the request has {len(given)} headers; at most {MOST_HEADERS} are allowed")
-    for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidEvent(
-                f"headers must be texts by name, not {printable(repr(name), 80)}: {type(value).__name__}"
-            )
-        _checked(value, f"the header {printable(name, 80)}")
-        if _NAME.fullmatch(name):
-            key = name.lower()
-            found[key] = f"{found[key]}, {value}" if key in found else value
-    cookies = _get(event, "cookies", list, [])
-    if cookies and "cookie" not in found:
-        if not all(isinstance(cookie, str) for cookie in cookies):
-            raise InvalidEvent("cookies must be a list of texts")
-        found["cookie"] = _checked("; ".join(cookies), "cookies")
-    return found
-
-
-def _body(event: dict[Any, Any]) -> bytes:
-    body, is_base64 = _get(event, "body", str, ""), _get(event, "isBase64Encoded", bool, False)
-    try:
-        return base64.b64decode(body, validate=True) if is_base64 else body.encode()
-    except ValueError:
-        raise InvalidEvent(
-            "body must be base64 where isBase64Encoded says so, else text that UTF-8 can write"
-        ) from None
+    return Request(script or "/", _args(query), variables, request.body)
 
 
 def _route(key: str, stage: str, path: str) -> tuple[str, str, str]:
@@ -219,7 +139,7 @@ def read_response(output: bytes) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.fullmatch(name) or _NOT_TEXT.search(value):
+        if not colon or not TOKEN.fullmatch(name) or NOT_TEXT.search(value):
             raise InvalidAnswer(f"the program wrote what is no header: {printable(line, 80)!r}")
         found.setdefault(name.lower(), []).append(value.strip(" \t"))
     for name in _ONCE:
@@ -228,15 +148,8 @@ def read_response(output: bytes) -> dict[str, Any]:
     if not any(name in found for name in _ONCE):
         raise InvalidAnswer("the program wrote none of the headers content-type, status and location")
     body = output[end.end() :]
-    cookies = found.pop("set-cookie", [])
-    response: dict[str, Any] = {"statusCode": _status(found)}
-    response["headers"] = {name: ", ".join(values) for name, values in found.items() if name not in _NOT_SENT}
-    if cookies:
-        response["cookies"] = cookies
-    try:
-        return response | {"body": body.decode(), "isBase64Encoded": False}
-    except UnicodeDecodeError:
-        return response | {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    status = _status(found)
+    return make_response(status, [(name, value) for name, values in found.items() for value in values], body)
 
 
 def _status(found: dict[str, list[str]]) -> int:
