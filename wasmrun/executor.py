@@ -116,10 +116,18 @@ class Executor(BaseExecutor):
         return self._open().core.unload(function)
 
     def inspect(self, function: Function) -> Inspection:
-        """What *function*'s module is, imports and exports; whether it could run, and why not."""
-        from wasmrun.machine.inspection import inspect_module
+        """What *function*'s module is, imports and exports; whether it could run, and why not.
+
+        Raises `InvalidFunction` where there is no file to look at.
+        """
+        from wasmrun.machine.inspection import inspect_file
 
         check_function(function)
+        return inspect_file(function, lambda: self._look(function))
+
+    def _look(self, function: Function) -> Inspection:
+        from wasmrun.machine.inspection import inspect_module
+
         with self._open().core.module(function) as module:
             return inspect_module(function, module)
 

@@ -126,11 +126,15 @@ def test_inspect_json_says_that_there_is_no_problem(run: Run) -> None:
     assert (done.status, done.json["problem"], done.json["entry"]) == (0, None, "wasmrun_handle")
 
 
-@pytest.mark.parametrize("option", [(), ("--json",)], ids=["text", "json"])
-def test_inspect_of_what_is_no_module_is_an_error(option: tuple[str, ...], run: Run, tmp_path: Path) -> None:
-    """There is nothing to show."""
+def test_inspect_of_what_is_no_module_says_what_it_is(run: Run, tmp_path: Path) -> None:
+    """Other files are in tests/cli/test_bad_modules.py."""
     path = tmp_path / "picture.wasm"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    done = run("inspect", path, *option)
-    assert (done.status, done.output) == (3, b"")
-    assert done.err.startswith("wasmrun: InvalidFunction: the module cannot be used: ")
+    done = run("inspect", path)
+    assert (done.status, done.err) == (3, "")
+    problem = "not WebAssembly, but a picture or a document; give a .wasm or .wat file"
+    assert done.out.splitlines() == [
+        "file      a picture or a document",
+        f"problem   the module cannot be used: {problem}",
+        "size      8 B",
+    ]

@@ -83,10 +83,27 @@ def test_inspection_of_a_plug_in_needs_no_kernel(inspect: Callable[..., Inspecti
     assert (found.problem, found.needs) == (None, ("extism:host/env.http_request", "extism:host/user.look_up"))
 
 
-def test_inspection_of_a_module_that_is_none_is_an_error(inspect: Callable[..., Inspection]) -> None:
-    """There is nothing to tell about it."""
-    with pytest.raises(wasmrun.InvalidFunction, match="not WebAssembly"):
-        inspect(b"\x7fELF")
+def test_inspection_of_a_module_that_is_none_says_what_it_is(inspect: Callable[..., Inspection]) -> None:
+    """And nothing else; of nothing there is nothing to tell."""
+    found = inspect(b"\x7fELF")
+    assert (found.kind, found.abi, found.module_bytes, found.artifact_bytes) == (
+        "an ELF file, a program or library of native code", None, 4, 0)  # fmt: skip
+    assert (found.imports, found.exports, found.made_by, found.made_for) == ((), (), (), None)
+    assert found.problem is not None
+    assert "not WebAssembly, but an ELF file" in found.problem
+    with pytest.raises(wasmrun.InvalidFunction, match="there is no module"):
+        inspect("gone.wasm")
+
+
+def test_inspection_of_a_module_that_is_refused_has_its_names(inspect: Callable[..., Inspection]) -> None:
+    """As far as they can be read without the engine."""
+    imported = b"\2\x10\2\3env\1f\0\0\1m\1\n\2\4\7"
+    found = inspect(b"\0asm\1\0\0\0\1\4\1\x60\0\0" + imported + b"\7\5\1\1\x1b\0\0")
+    assert found.problem is not None
+    assert "addresses of 64 bits" in found.problem
+    assert found.imports == (("env.f", "function"), (r"m.\n", "memory"))
+    assert found.exports == (("\x1b", "function"),)
+    assert (found.kind, found.memory_bytes) == ("module", 7 * 65536)
 
 
 def test_inspection_runs_nothing(inspect: Callable[..., Inspection]) -> None:

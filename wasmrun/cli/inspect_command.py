@@ -45,6 +45,8 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
 def _show(found: Inspection) -> None:
     for title, fact in _facts(found):
         click.echo(f"{title:9} {fact}")
+    if found.kind not in ("module", "text"):
+        return
     for title, items in (("imports", found.imports), ("exports", found.exports)):
         click.echo(f"{title:9} {len(items) or 'none'}")
         shown = [(printable(name, 80), type_) for name, type_ in items]
@@ -54,6 +56,15 @@ def _show(found: Inspection) -> None:
 
 
 def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
+    if found.kind not in ("module", "text"):
+        yield "file", found.kind
+    if found.made_by:
+        yield "made by", ", ".join(found.made_by)
+    if found.made_for is not None:
+        yield "made for", found.made_for
+    if found.artifact_bytes == 0:
+        yield from _refused(found)
+        return
     yield "ABI", f"{found.abi or 'unknown'}{': ' + found.reason if found.reason else ''}"
     if found.problem is None:
         yield "entry", f"{printable(found.entry or '')}{' (raw)' if found.is_raw else ''}"
@@ -69,3 +80,9 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     start = "runs a start function" if found.has_start else "no start function"
     yield "start", f"{start}{', uses WASI preview 1' if found.uses_wasi else ''}"
     yield "needs", ", ".join(found.needs) or "no grants"
+
+
+def _refused(found: Inspection) -> Iterator[tuple[str, str]]:
+    """What there is to say of a file that is no module that could be compiled."""
+    yield "problem", found.problem or ""
+    yield "size", format_size(found.module_bytes)

@@ -13,10 +13,16 @@ import os
 import resource
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wasmrun.machine.wasmfile import Facts
 
 _MOST_VALUES = 50_000
 """Parameters and results of all that is imported and exported: each is read anew whenever the module is loaded."""
+
+_MOST_REASON = 300
+"""Characters of the engine's reason where there is more to say: it may have names of the module in it."""
 
 
 def bound(job: dict[str, Any]) -> None:
@@ -56,12 +62,32 @@ def read(job: dict[str, Any], source: bytes) -> bytes:
 
 
 def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
-    from wasmrun.machine import capi
-    from wasmrun.machine.config import EngineSettings, new_config
-    from wasmrun.machine.wasmfile import scan
+    from wasmrun.machine.wasmfile import is_wasm, scan
 
     source = read(job, source)
-    facts = scan(source)
+    if not is_wasm(source):
+        from wasmrun.machine.origin import kind_of_file
+
+        what, advice = kind_of_file(source)
+        raise ValueError(f"not WebAssembly, but {what}; {advice}")
+    try:
+        return _compile_binary(job, source, scan(source))
+    except ValueError as error:
+        raise ValueError(_explained(str(error), source)) from None
+
+
+def _explained(reason: str, source: bytes) -> str:
+    """*reason*, and what to do about it where that can be seen in the module."""
+    from wasmrun.machine.origin import advice
+
+    more = advice(source, reason)
+    return f"{reason[:_MOST_REASON].rstrip()}; {more}" if more else reason
+
+
+def _compile_binary(job: dict[str, Any], source: bytes, facts: Facts) -> tuple[dict[str, object], bytes]:
+    from wasmrun.machine import capi
+    from wasmrun.machine.config import EngineSettings, new_config
+
     engine = capi.engine_new(new_config(EngineSettings(job["stack"], bool(job["is_metered"]))))
     pointer = ctypes.c_void_p()
     error = capi.module_new(engine, source, len(source), capi.addressof(pointer))

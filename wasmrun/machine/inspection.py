@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from wasmrun.errors import InvalidFunction
+from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
-from wasmrun.machine import wasi
-from wasmrun.machine.module import Import, Module
+from wasmrun.machine import origin, wasi
+from wasmrun.machine.loader import read_source
+from wasmrun.machine.module import PAGE, Import, Module
 from wasmrun.machine.program import check, detect, make_abi
+from wasmrun.machine.wasmfile import is_wasm
 
 
 class Inspection(NamedTuple):
@@ -16,6 +19,9 @@ class Inspection(NamedTuple):
 
     ``problem`` says why the function could not run, None where it could. ``needs`` names what the
     module imports beyond what every function has. Imports and exports are pairs of name and type.
+
+    ``kind`` is "module", "text" (WAT), "component", or what else the file is. ``made_by`` are the tools that it names,
+    or that left their mark in it; ``made_for`` is a host that it was made for instead of this one.
     """
 
     abi: str | None
@@ -33,6 +39,42 @@ class Inspection(NamedTuple):
     memory_maximum_bytes: int | None
     imports: tuple[tuple[str, str], ...]
     exports: tuple[tuple[str, str], ...]
+    kind: str = "module"
+    made_by: tuple[str, ...] = ()
+    made_for: str | None = None
+
+
+def inspect_file(function: Function, look: Callable[[], Inspection]) -> Inspection:
+    """What *look* finds, and what the file itself tells: also where it is refused before it can be looked at.
+
+    Raises `InvalidFunction` where there is no file to tell anything.
+    """
+    source, is_text = read_source(function)
+    survey = origin.survey(source if is_wasm(source) else b"")
+    try:
+        found = look()
+    except InvalidFunction as error:
+        found = _refused(survey, error.message, len(source))
+    host = origin.host(survey)
+    kind = (
+        "text" if is_text
+        else origin.kind_of_file(source)[0] if not is_wasm(source)
+        else "component" if survey.is_component
+        else "module"
+    )  # fmt: skip
+    return found._replace(kind=kind, made_by=survey.made_by, made_for=None if host is None else host.name)
+
+
+def _refused(survey: origin.Survey, problem: str, module_bytes: int) -> Inspection:
+    """What is known of a file that the engine did not get, or did not take: no types, but names."""
+    return Inspection(
+        abi=None, reason="", entry=None, is_raw=False, problem=problem, needs=(),
+        uses_wasi=any(module == wasi.MODULE for module, _, _ in survey.imports), has_start=False, functions=0,
+        module_bytes=module_bytes, artifact_bytes=0, memory_bytes=(survey.memory_pages or 0) * PAGE,
+        memory_maximum_bytes=None,
+        imports=tuple((printable(f"{module}.{name}"), kind) for module, name, kind in survey.imports),
+        exports=tuple((name, kind) for name, kind in survey.exports),
+    )  # fmt: skip
 
 
 def inspect_module(function: Function, module: Module) -> Inspection:
@@ -58,8 +100,8 @@ def inspect_module(function: Function, module: Module) -> Inspection:
         functions=module.facts.functions,
         module_bytes=module.facts.module_bytes,
         artifact_bytes=module.artifact_bytes,
-        memory_bytes=memory.minimum * 65536 if memory else 0,
-        memory_maximum_bytes=memory.maximum * 65536 if memory and memory.maximum is not None else None,
+        memory_bytes=memory.minimum * PAGE if memory else 0,
+        memory_maximum_bytes=memory.maximum * PAGE if memory and memory.maximum is not None else None,
         imports=tuple((str(item), str(item.type)) for item in module.imports),
         exports=tuple((name, str(type_)) for name, type_ in module.exports.items()),
     )

@@ -294,21 +294,29 @@ def _check_imports(imports: tuple[Import, ...], offered: Offered, abi: str | Non
         from wasmrun.machine.kernel import FUNCTIONS
 
         types |= {(_EXTISM, name): type_ for name, type_ in FUNCTIONS.items()}
-    refused = []
+    refused: list[Import] = []
     for item in imports:
         known = types.get((item.module, item.name))
         if known is not None and item.type != known:
             raise InvalidFunction(f"the import {item} must be {known}, not {item.type}")
         if known is None and item.module != wasi.MODULE:
-            refused.append(str(item))
+            refused.append(item)
     if refused:
+        shown = ", ".join(str(item) for item in refused[:10])
         more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
-        hint = ""
-        if ".".join(HTTP_REQUEST) in refused:
-            hint = "; grant HTTP requests with http=['HOST'] (--http HOST)"
-        elif any(name.startswith(("wasmrun.", _OF_EXTISM[1])) for name in refused):
-            hint = "; grant host functions with imports={name: function}"
-        raise InvalidFunction(f"the module imports what it is not granted: {', '.join(refused[:10])}{more}{hint}")
+        raise InvalidFunction(f"the module imports what it is not granted: {shown}{more}{_hint(refused)}")
+
+
+def _hint(refused: list[Import]) -> str:
+    """What to do about imports that are not granted."""
+    if any((item.module, item.name) == HTTP_REQUEST for item in refused):
+        return "; grant HTTP requests with http=['HOST'] (--http HOST)"
+    if any(item.module in ("wasmrun", _OF_EXTISM[1]) for item in refused):
+        return "; grant host functions with imports={name: function}"
+    from wasmrun.machine.origin import host_of  # for modules that were made for another host
+
+    host = host_of((item.module, item.name) for item in refused)
+    return "" if host is None else f"; it was made for {host.name}: {host.advice}"
 
 
 def _check_exports(module: Module, function: Function) -> None:

@@ -34,7 +34,7 @@ from wasmrun.machine.abi.base import Codec, Given
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.inspection import Inspection
+from wasmrun.machine.inspection import Inspection, inspect_file
 from wasmrun.machine.loader import Compiled, Loader
 from wasmrun.processes import wire
 from wasmrun.processes.crew import Crew, CrewSettings, CrewStats
@@ -203,8 +203,14 @@ class ProcessExecutor(BaseExecutor):
         return True
 
     def inspect(self, function: Function) -> Inspection:
-        """What *function*'s module is, imports and exports; whether it could run, and why not."""
+        """What *function*'s module is, imports and exports; whether it could run, and why not.
+
+        Raises `InvalidFunction` where there is no file to look at.
+        """
         check_function(function)
+        return inspect_file(function, lambda: self._look(function))
+
+    def _look(self, function: Function) -> Inspection:
         crew = self._open().crew
         prepared = self._roster.loader.prepare(function, engine_settings(function))
         entry = Entry(self._roster.ids.number(), function, prepared, {})

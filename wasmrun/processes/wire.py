@@ -160,7 +160,7 @@ def unpack_inspection(packed: object) -> Inspection:
     return found._replace(
         reason=_text(found.reason), is_raw=bool(found.is_raw), uses_wasi=bool(found.uses_wasi),
         has_start=bool(found.has_start), needs=tuple(_texts(found.needs)), imports=_pairs(found.imports),
-        exports=_pairs(found.exports),
+        exports=_pairs(found.exports), kind="module", made_by=(), made_for=None,
     )  # fmt: skip
 
 

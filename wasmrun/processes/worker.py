@@ -125,6 +125,10 @@ class _Executor(Executor):
         abi = program.abi
         return Shape(*program.detected, abi.entry, program.is_raw, abi.params, abi.results, program.runs_at_start)
 
+    def look(self, function: Function) -> list[Any]:
+        """What there is to know about the module of *function*."""
+        return list(self._look(function))
+
     def serve(self, watch: Watch, function: Function, payload: bytes, options: CallOptions, keep: bool) -> Any:
         """Run one event on the calling thread, so that *watch* can end it."""
         return self._run_watched(watch, function, payload, options, keep)
@@ -315,7 +319,7 @@ class Worker:
 
     def _inspect(self, payload: bytes, _: int, key: str, facts: dict[str, Any], packed: dict[str, Any]) -> tuple[Any]:
         self._code.keep(key, facts, payload)
-        return (["inspected", list(self._executor.inspect(wire.unpack_function(packed, key, _elsewhere)))],)
+        return (["inspected", self._executor.look(wire.unpack_function(packed, key, _elsewhere))],)
 
     def _run(
         self,
