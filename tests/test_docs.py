@@ -307,7 +307,13 @@ def test_reference_has_every_public_name() -> None:
     ("title", "lines"),
     [
         ("run", ["run hello.wasm --event 7", 'run hello.wasm --event {"name":"Ada"}']),
-        ("bench", ["bench echo.wasm --duration 20ms --compare echo.wasm --budget warm.p50<9s"]),
+        (
+            "bench",
+            [
+                "bench echo.wasm --duration 20ms --compare echo.wasm --budget warm.p50<9s",
+                "bench echo.wasm --fuel-profile events --fuel-baseline less.json",
+            ],
+        ),
         ("inspect", ["inspect echo.wasm"]),
         ("compile", ["compile echo.wasm"]),
         ("cache list", ["cache list"]),
@@ -322,13 +328,23 @@ def test_reference_has_every_key_that_json_prints(
     """What a command prints with `--json`, nested objects included but for the report and a module's own names."""
     monkeypatch.chdir(place / "guest_sdk" / "c" / "examples")
     assert cli.status_of(["compile", "echo.wasm"]) == 0
+    save_less_fuel(place / "less.json")
     capfd.readouterr()
     found: set[str] = set()
     for line in lines:
-        cli.status_of([*line.replace(" other", f" {place}/other").split(), "--json"])
+        words = [str(place / word) if word in ("other", "less.json") else word for word in line.split()]
+        cli.status_of([*words, "--json"])
         found |= set(keys(json.loads(capfd.readouterr().out)))
     (text,) = (line for line in table("JSON") if line.startswith(f"| `{title}` "))
     assert found == set(re.findall(r"`(\w+)`", text.split(" | ")[1]))
+
+
+def save_less_fuel(path: Path) -> None:
+    """A fuel profile in which the first event needed less than it does."""
+    cli.status_of(["bench", "echo.wasm", "--fuel-profile", "events", "--save", str(path)])
+    saved = json.loads(path.read_text())
+    saved["events"][0]["fuel"] -= 1
+    path.write_text(json.dumps(saved))
 
 
 def keys(value: Any) -> Iterator[str]:

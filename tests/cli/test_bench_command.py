@@ -231,6 +231,7 @@ def test_bench_checks_the_event(run: Run) -> None:
         (("--rate", "nan"), "--rate: 'nan' is neither"),
         (("--rate", "1e9"), "--rate: '1e9' is neither"),
         (("--budget", "warm<1s"), "--budget: 'warm<1s' is no budget"),
+        (("--plot", "x.pdf"), "--plot: x.pdf should end in .svg or .png"),
         (("--compare", "gone.json"), "--compare: gone.json cannot be read: No such file"),
     ],
 )
@@ -294,6 +295,16 @@ def test_bench_refuses_to_compare_with_what_is_no_benchmark(run: Run, save: Save
         done = run("bench", programs.ECHO, "--compare", save('{"format": "else"}', name))
         assert (done.status, done.output) == (2, b"")
         assert "is no saved benchmark: it is no wasmrun benchmark" in done.err
+
+
+def test_bench_plots(run: Run, tmp_path: Path) -> None:
+    """What was measured of all functions."""
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'wasmrun[plot]'")
+    path = tmp_path / "starts.svg"
+    assert run("bench", programs.ECHO, *FEW, "--compare", programs.WORDS, "--event", '"x"', "--plot", path).status == 0
+    text = path.read_text()
+    assert "echo, cold" in text
+    assert "words, warm" in text
 
 
 def test_bench_that_cannot_save_says_so(run: Run, tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ class Session:
                 for step in (subject.compile, subject.load, subject.call_again):
                     self._on(subject.function, step)
                     self._advance()
-            for place in (None, *self._plan.places):
-                for _ in range(ROUNDS):
+            for _ in range(ROUNDS):
+                for place in (None, *self._plan.places):
                     for subject in subjects:
                         self._on(subject.function, subject.turn, place)
                         self._advance()

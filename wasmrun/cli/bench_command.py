@@ -19,8 +19,10 @@ from wasmrun.bench.budget import EXIT_STATUS, Budget, Verdict, check, parse_budg
 from wasmrun.bench.comparison import Comparison, compare
 from wasmrun.bench.environment import machine, versions
 from wasmrun.bench.measuring import Plan, Rate, Session
+from wasmrun.bench.plot import CannotPlot, check_plot, draw_plot
 from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, write_whole
 from wasmrun.bench.samples import PLACES, Measured
+from wasmrun.cli.bench_fuel import profile
 from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, read_event
 from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option, options
 from wasmrun.cli.output import print_json, tell
@@ -74,6 +76,9 @@ def command(
     compare_with: tuple[str, ...],
     budgets: tuple[str, ...],
     save: str | None,
+    plot: str | None,
+    fuel_profile: str | None,
+    fuel_baseline: str | None,
     as_json: bool,
     cache_dir: str | None,
     **settings: Any,
@@ -83,10 +88,20 @@ def command(
     A cold start makes its sandbox when the event is there; a warm one takes it from the pool; a reused one takes that
     of the event before. A closed loop finds what can be done, an open one how long events wait at a given rate.
     """
+    if fuel_profile is not None:
+        _refuse_with_fuel(modules, {"--event": event, "--plot": plot, "--compare": compare_with, "--budget": budgets})
+        return profile(
+            modules[0], settings, events=fuel_profile, baseline=fuel_baseline, save=save, as_json=as_json,
+            cache_dir=cache_dir, progress=_progress,
+        )  # fmt: skip
+    if fuel_baseline is not None:
+        raise Misuse("--fuel-baseline: it is for --fuel-profile, which is missing")
     gc.enable()  # which is how programs run functions
     plan = Plan(
         cold, warm, _duration(duration), _concurrency(concurrency), _rates(rate), PLACES if processes else PLACES[:1]
     )
+    if plot is not None:
+        _check_plot(plot)
     wanted = [_budget(text) for text in budgets]
     others = [_other(path) for path in compare_with]
     data = read_event(event_text(event, modules[0]))
@@ -96,6 +111,8 @@ def command(
     own, rest = measured[: len(modules)], measured[len(modules) :]
     if save is not None:
         _save(save, measured, _told(event, plan, settings))
+    if plot is not None:
+        _plot(plot, own, rest, others)
     comparisons = _compare(own, rest, others)
     verdicts = check(wanted, own)
     advice = [one for found in own for one in advise(found)]
@@ -107,6 +124,14 @@ def command(
 
 
 # What the options say
+
+
+def _refuse_with_fuel(modules: tuple[str, ...], others: dict[str, Any]) -> None:
+    for flag, value in others.items():
+        if value:
+            raise Misuse(f"{flag}: it has no meaning with --fuel-profile, which runs its events and tells their fuel")
+    if len(modules) > 1:
+        raise Misuse("--fuel-profile: it is for one MODULE")
 
 
 def _duration(text: str) -> float:
@@ -155,6 +180,14 @@ def _budget(text: str) -> Budget:
         return parse_budget(text)
     except ValueError as error:
         raise Misuse(f"--budget: {error}") from None
+
+
+def _check_plot(path: str) -> None:
+    """Before anything is measured."""
+    try:
+        check_plot(path)
+    except CannotPlot as error:
+        raise Misuse(f"--plot: {error}") from None
 
 
 def _other(path: str) -> _Other:
@@ -251,6 +284,14 @@ def _save(path: str, measured: list[Measured], settings: dict[str, Any]) -> None
         write_whole(path, to_bytes(record(measured, settings)))
     except OSError as error:
         raise Misuse(f"--save: {printable(path)} cannot be written: {error.strerror}") from None
+
+
+def _plot(path: str, own: list[Measured], rest: list[Measured], others: list[_Other]) -> None:
+    saved = [one for other in others for one in other.found or ()]
+    try:
+        write_whole(path, draw_plot(path, [*own, *rest, *saved]))
+    except OSError as error:
+        raise Misuse(f"--plot: {printable(path)} cannot be written: {error.strerror}") from None
 
 
 def _print(

@@ -174,6 +174,19 @@ BENCH = (
         default=(),
     ),
     Option("save", "--save", "File for every sample, with versions, machine and settings.", "FILE"),
+    Option("plot", "--plot", "File for a drawing of it, SVG or PNG; needs matplotlib: wasmrun[plot].", "FILE.svg|png"),
+    Option(
+        "fuel_profile",
+        "--fuel-profile",
+        "Tell the fuel that events need instead: a file with one a line, or a directory with one a file.",
+        "EVENTS",
+    ),
+    Option(
+        "fuel_baseline",
+        "--fuel-baseline",
+        "What --save kept of a fuel profile; the exit status is 20 where an event needs more now.",
+        "FILE",
+    ),
 )
 """What `wasmrun bench` has beside the options of a function, and two counts."""
 
