@@ -7,8 +7,18 @@ import time
 
 import pytest
 
+from wasmrun.bench import loads
 from wasmrun.bench.loads import Part, closed_loop, open_loop, together
 from wasmrun.bench.samples import Load
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No open loop is given up, however busy the machine that tests it."""
+    monkeypatch.setattr(loads, "_PATIENCE", 1_000)
+
+
+patient = pytest.mark.usefixtures("_patient")
 
 
 def test_closed_loop_sends_an_event_when_the_last_is_answered() -> None:
@@ -35,6 +45,7 @@ def test_closed_loop_calls_at_least_once_on_each_thread() -> None:
     assert len(latencies) == 2
 
 
+@patient
 def test_open_loop_sends_events_when_they_are_due() -> None:
     """So many a second, no matter how fast they are answered."""
     moments: list[int] = []
@@ -45,6 +56,7 @@ def test_open_loop_sends_events_when_they_are_due() -> None:
     assert moments[-1] - (moments[0] - latencies[0]) >= 19 * 5_000_000 - latencies[0]
 
 
+@patient
 def test_open_loop_counts_the_wait_of_events_behind_a_slow_one() -> None:
     """What coordinated omission leaves out: one call of 60 ms delays all that were due meanwhile."""
     first = True
@@ -59,8 +71,7 @@ def test_open_loop_counts_the_wait_of_events_behind_a_slow_one() -> None:
     assert len(latencies) == 100
     # All that were due while it took place waited for its end, the last of them hardly.
     assert latencies[0] >= 60_000_000
-    assert sum(latency >= 10_000_000 for latency in latencies) >= 45
-    assert sorted(latencies[:50], reverse=True) == list(latencies[:50])
+    assert all(latency >= 60_000_000 - at * 1_000_000 for at, latency in enumerate(latencies[:60]))
 
 
 def test_open_loop_that_cannot_keep_up_ends_and_forgets_nothing() -> None:
@@ -74,6 +85,7 @@ def test_open_loop_that_cannot_keep_up_ends_and_forgets_nothing() -> None:
     assert min(latencies[-load.unsent :]) >= 50_000_000 - 100_000
 
 
+@patient
 def test_open_loop_does_as_many_at_once_as_it_has_threads() -> None:
     """Each of four waits until four are there."""
     four = threading.Barrier(4, timeout=10)
