@@ -22,9 +22,9 @@ from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.instance import RECORD_WORDS, Instance
-from wasmrun.machine.loader import Loader, is_plugin
+from wasmrun.machine.loader import Loader, form_of, settings_for
 from wasmrun.machine.module import Module
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram, make_program
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import Pool
 from wasmrun.serving import Server
@@ -32,6 +32,7 @@ from wasmrun.shelf import Shelf
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.components.loaded import Component
     from wasmrun.machine.kernel import Kernel
 
 _LITTLE_MEMORY = 0.05
@@ -112,11 +113,11 @@ class Core:
             shelf.program.close()
             return True
 
-    def _program(self, function: Function) -> Program:
+    def _program(self, function: Function) -> BaseProgram:
         engine, streams = self._engine(function)
         module = self._load(engine, function)
         try:
-            return Program(
+            return make_program(
                 function,
                 engine,
                 module,
@@ -141,17 +142,17 @@ class Core:
 
     # What differs in a worker process
 
-    def _is_plugin(self, function: Function) -> bool:
-        """Whether sandboxes of *function* need a kernel each."""
-        return is_plugin(function)
+    def _form(self, function: Function) -> str:
+        """What the code of *function* is, as `form_of` has it."""
+        return form_of(function)
 
     def _load_kernel(self, engine: Engine, function: Function) -> Module:
         """The code of the kernel that *function* is linked with."""
         from wasmrun.machine.kernel import kernel_for  # as above
 
-        return self.loader.load(engine, kernel_for(function))
+        return self.loader.load(engine, kernel_for(function))  # type: ignore[return-value]  # never a component
 
-    def _load(self, engine: Engine, function: Function) -> Module:
+    def _load(self, engine: Engine, function: Function) -> Module | Component:
         """The function's code."""
         return self.loader.load(engine, function)
 
@@ -164,7 +165,7 @@ class Core:
         return None
 
     @contextlib.contextmanager
-    def module(self, function: Function) -> Iterator[Module]:
+    def module(self, function: Function) -> Iterator[Module | Component]:
         """The module of *function*, for a look at it."""
         with self._using():
             module = self._load(self._engine(function)[0], function)
@@ -202,7 +203,7 @@ class Core:
 
     def _engine(self, function: Function) -> tuple[Engine, Streams]:
         """The engine for the stack size and the metering that *function* asks for; made on first need."""
-        key = EngineSettings(function.stack, function.is_metered, has_kernels=self._is_plugin(function))
+        key = settings_for(function, self._form(function))
         found = self._engines.get(key)
         if found is not None:
             return found
@@ -210,14 +211,14 @@ class Core:
             found = self._engines.get(key)
             if found is None:
                 taken = sum(engine.memories for engine, _ in self._engines.values())
-                slots = min(self.settings.max_sandboxes, (MOST_SLOTS - taken) // (2 if key.has_kernels else 1))
+                slots = min(self.settings.max_sandboxes, (MOST_SLOTS - taken) // key.room.memories)
                 if slots <= 0:
                     raise HostError(
                         f"no slots left for an engine with another stack size or metering: {taken} of {MOST_SLOTS} are "
                         "taken; lower max_sandboxes"
                     )
                 engine = Engine(key, slots, RECORD_WORDS)
-                found = self._engines[key] = engine, Streams(engine)
+                found = self._engines[key] = engine, _streams(engine)
             return found
 
     def _is_short_of_memory(self) -> bool:
@@ -283,3 +284,11 @@ class Core:
 
     def _instances(self) -> list[Instance]:
         return [instance for engine, _ in list(self._engines.values()) for instance in list(engine.live.values())]
+
+
+def _streams(engine: Engine) -> Streams:
+    if not engine.settings.has_components:
+        return Streams(engine)
+    from wasmrun.machine.components.wasi import Streams as ComponentStreams  # for the few engines that have any
+
+    return ComponentStreams(engine)

@@ -17,9 +17,8 @@ from wasmrun.core import Core, Settings
 from wasmrun.function import Function
 from wasmrun.invocation import Report
 from wasmrun.machine.artifacts import default_directory
-from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS
-from wasmrun.machine.loader import Compiled
+from wasmrun.machine.loader import Compiled, form_of, settings_for
 from wasmrun.runner import Runner
 from wasmrun.shelf import PoolStats
 from wasmrun.units import parse_duration
@@ -95,12 +94,12 @@ class Executor(BaseExecutor):
     def compile(self, function: Function) -> Compiled:
         """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""
         check_function(function)
-        return self._open().core.loader.compile(function, EngineSettings(function.stack, function.is_metered))
+        return self._open().core.loader.compile(function, settings_for(function, form_of(function)))
 
     def is_compiled(self, function: Function) -> bool:
         """Whether *function* is in the cache, so that loading it takes no compiler."""
         check_function(function)
-        return self._open().core.loader.has(function, EngineSettings(function.stack, function.is_metered))
+        return self._open().core.loader.has(function, settings_for(function, form_of(function)))
 
     def prewarm(self, function: Function) -> int:
         """Load *function* and fill its pool now; the number of sandboxes that are ready.

@@ -20,7 +20,7 @@ from typing import Protocol
 from wasmrun.errors import Throttled, WasmrunError
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram
 from wasmrun.plan import PoolState, ShelfState, plan
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import PoolStats, Shelf
@@ -103,7 +103,7 @@ class Pool:
         self._next_number = 0
         self.in_flight = 0
 
-    def add(self, program: Program) -> Shelf:
+    def add(self, program: BaseProgram) -> Shelf:
         """A shelf for *program*, to be filled by the keeper."""
         with self.lock:
             shelf = Shelf(program, self._next_number)

@@ -25,7 +25,7 @@ from wasmrun.function import Function
 from wasmrun.invocation import Report, Result
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram
 from wasmrun.pool import Unloaded
 from wasmrun.reporting import complete_error, make_report, tell
 from wasmrun.sandbox import Sandbox
@@ -152,7 +152,9 @@ class Runner:
         sandbox.request_id = options.request_id
         return sandbox
 
-    def _encode(self, program: Program, sandbox: Sandbox, event: Any, options: CallOptions, timeout_ns: int) -> bytes:
+    def _encode(
+        self, program: BaseProgram, sandbox: Sandbox, event: Any, options: CallOptions, timeout_ns: int
+    ) -> bytes:
         """The event as the guest gets it, with its context where the guest gets one."""
         abi = program.abi
         if abi.needs_context:

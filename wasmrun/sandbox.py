@@ -17,7 +17,7 @@ from wasmrun.machine import wasi
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.ledger import Ledger
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram
 
 
 class Sandbox(Instance):
@@ -41,7 +41,7 @@ class Sandbox(Instance):
         "waited_ns",
     )
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: BaseProgram) -> None:
         Instance.__init__(self, program)
         self.start = "snapshot" if program.function.snapshot else "cold"
         self.is_ready = False

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from wasmrun.function import Function
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram
 from wasmrun.sandbox import Sandbox
 
 _NO_LIMIT = 1 << 60
@@ -75,7 +75,7 @@ class Shelf:
         "warm_starts",
     )
 
-    def __init__(self, program: Program, number: int) -> None:
+    def __init__(self, program: BaseProgram, number: int) -> None:
         self.program = program
         self.function = program.function
         self.number = number

@@ -94,7 +94,7 @@ CASES = {
     ),
     "a component": Case(
         COMPONENT + producers(processed_by={"wit-component": "0.2"}),
-        ("a component",),
+        ("the export 'handle' is missing", "in the world wasmrun:function/function"),
         ("file      component", "made by   wit-component 0.2"),
     ),
     "exceptions": Case("(module (tag) (func (throw 0)))", ("exceptions, which are switched off", "-fno-exceptions")),

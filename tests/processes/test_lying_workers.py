@@ -167,7 +167,7 @@ def test_event_of_a_worker_that_never_stops_talking_is_ended(lie: str, shape: st
 LOADS = {
     "no shape": "lane.send(['loaded'])",
     "a shape that is none": "lane.send(['loaded', 7])",
-    "a shape of another ABI": "lane.send(['loaded', ['component', *SHAPE[1:]]])",
+    "a shape of another ABI": "lane.send(['loaded', ['cgi', *SHAPE[1:]]])",
     "a shape with lists in it": "lane.send(['loaded', [*SHAPE[:4], [[]], [{}], False]])",
     "two shapes": "lane.send(['loaded', SHAPE, SHAPE])",
     "done": "lane.send(['done', None, None], SEVEN)",

@@ -18,7 +18,7 @@ from wasmrun.executor import Executor
 from wasmrun.function import Function
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.program import Program
+from wasmrun.machine.program import BaseProgram
 from wasmrun.sandbox import Sandbox
 from wasmrun.watch import Watch
 
@@ -33,7 +33,7 @@ class SteppedSandbox(Sandbox):
 
     __slots__ = ("instantiate_began", "instantiate_ended")
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: BaseProgram) -> None:
         super().__init__(program)
         self.instantiate_began = self.instantiate_ended = 0
 
@@ -54,7 +54,7 @@ class StepExecutor(Executor):
         self,
         function: Function,
         event: Any,
-        make: Callable[[Program], Sandbox],
+        make: Callable[[BaseProgram], Sandbox],
         work: Callable[[Sandbox, bytes], Found],
     ) -> Found:
         """Have a place in the pool, and call *work* with what *make* puts there, unprepared, and the encoded event.
@@ -71,7 +71,7 @@ class StepExecutor(Executor):
         core: Core,
         function: Function,
         event: Any,
-        make: Callable[[Program], Sandbox],
+        make: Callable[[BaseProgram], Sandbox],
         work: Callable[[Sandbox, bytes], Found],
     ) -> Found:
         shelf = core.shelf(function)
@@ -99,7 +99,7 @@ class StepExecutor(Executor):
             core.pool.forfeit(shelf)
 
 
-def encode(program: Program, event: Any) -> bytes:
+def encode(program: BaseProgram, event: Any) -> bytes:
     """The event as the guest gets it. Raises `InvalidEvent`."""
     deadline_ms = (time.time_ns() + program.timeout_ns) // 1_000_000
     return program.abi.encode(event, Given(REQUEST_ID, deadline_ms) if program.abi.needs_context else None)
@@ -109,7 +109,7 @@ def split(executor: StepExecutor, function: Function, event: Any, into: dict[str
     """Take one sandbox of *function* through its life, and add what each step took, in nanoseconds."""
     began = 0
 
-    def make(program: Program) -> Sandbox:
+    def make(program: BaseProgram) -> Sandbox:
         nonlocal began
         started = perf_counter_ns()
         encode(program, event)

@@ -78,7 +78,8 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     functions = f"{found.functions} function{'' if found.functions == 1 else 's'}"
     yield "code", f"{format_size(found.module_bytes)}, {functions}, {format_size(found.artifact_bytes)} compiled"
     start = "runs a start function" if found.has_start else "no start function"
-    yield "start", f"{start}{', uses WASI preview 1' if found.uses_wasi else ''}"
+    preview = 2 if found.abi == "component" else 1
+    yield "start", f"{start}{f', uses WASI preview {preview}' if found.uses_wasi else ''}"
     yield "needs", ", ".join(found.needs) or "no grants"
 
 

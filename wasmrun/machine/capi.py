@@ -178,6 +178,9 @@ def _declare(handle: Any, name: str, result: Any, *arguments: Any) -> Any:
     return function
 
 
+declare = _declare
+"""For the part of the binding that only components need."""
+
 config_new = _declare(quick, "wasm_config_new", _P)
 config_stack = _declare(quick, "wasmtime_config_max_wasm_stack_set", None, _P, _N)
 config_opt_level = _declare(quick, "wasmtime_config_cranelift_opt_level_set", None, _P, c_uint8)
@@ -328,3 +331,17 @@ def take_error(error: int, limit: int = 4000) -> str:
     byte_vec_delete(addressof(vec))
     error_delete(error)
     return text
+
+
+def take_cause(error: int, limit: int = 200) -> str:
+    """The last line of the message of the error at *error*, where the engine puts the cause; deletes the error.
+
+    What comes before it are names on the guest's stack, as many and as long as the guest likes.
+    """
+    vec = ByteVec()
+    error_message(error, addressof(vec))
+    length = min(vec.size, limit)
+    text = string_at(vec.data + vec.size - length, length).decode("utf-8", "replace") if length else ""
+    byte_vec_delete(addressof(vec))
+    error_delete(error)
+    return text.strip().rpartition("\n")[2].strip()

@@ -62,7 +62,7 @@ def read(job: dict[str, Any], source: bytes) -> bytes:
 
 
 def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
-    from wasmrun.machine.wasmfile import is_wasm, scan
+    from wasmrun.machine.wasmfile import is_component, is_wasm, scan
 
     source = read(job, source)
     if not is_wasm(source):
@@ -70,6 +70,12 @@ def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], byt
 
         what, advice = kind_of_file(source)
         raise ValueError(f"not WebAssembly, but {what}; {advice}")
+    if job.get("has_components"):
+        from wasmrun.machine.components.compiling import compile_component
+
+        return compile_component(source, job["stack"], is_metered=bool(job["is_metered"]))
+    if is_component(source):
+        raise ValueError("its text says late that it is a component; name its ABI (--abi component)")
     try:
         return _compile_binary(job, source, scan(source))
     except ValueError as error:

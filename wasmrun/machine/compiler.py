@@ -55,6 +55,7 @@ def compile_module(
         "module_bytes": module_bytes,
         "stack": settings.stack,
         "is_metered": settings.is_metered,
+        "has_components": settings.has_components,
     }
     child = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compile_child.py")
     answer, artifact = run_child(child, job, source, limits, "facts", "to compile")

@@ -22,8 +22,30 @@ _OFF = (
     "wasm_wide_arithmetic",
     "wasm_component_model",
 )
+# Proposals for components: what is not preview 2.
+_OFF_IN_COMPONENTS = (
+    "wasm_component_model_async",
+    "wasm_component_model_more_async_builtins",
+    "wasm_component_model_async_stackful",
+    "wasm_component_model_map",
+    "wasm_component_model_implements",
+)
 # What compilers for WebAssembly emit today.
 _ON = ("wasm_bulk_memory", "wasm_multi_value", "wasm_simd", "wasm_reference_types")
+
+
+class Room(NamedTuple):
+    """How many of each a sandbox may have. Each memory takes a slot of the engine's, which is 4 GiB of addresses."""
+
+    core_instances: int
+    memories: int
+    tables: int
+    component_instances: int
+
+
+OF_MODULES = Room(1, 1, 1, 0)
+OF_PLUGINS = Room(2, 2, 1, 0)
+OF_COMPONENTS = Room(core_instances=100, memories=4, tables=20, component_instances=1)
 
 
 class EngineSettings(NamedTuple):
@@ -31,17 +53,24 @@ class EngineSettings(NamedTuple):
 
     With *is_hasty*, compiling takes half of the time, and the code runs slower: for what runs once, and is not kept.
     With *has_kernels* the code is the same, and the engine has room for a kernel in each of its slots, as Extism
-    plug-ins need one.
+    plug-ins need one. With *has_components*, it runs components, and nothing else.
     """
 
     stack: int
     is_metered: bool
     is_hasty: bool = False
     has_kernels: bool = False
+    has_components: bool = False
+
+    @property
+    def room(self) -> Room:
+        """What each of the engine's slots has room for."""
+        return OF_COMPONENTS if self.has_components else OF_PLUGINS if self.has_kernels else OF_MODULES
 
     def describe(self) -> str:
         """The settings as one line; part of an artifact's key."""
-        return f"stack={self.stack} metered={int(self.is_metered)} on={','.join(_ON)} off={','.join(_OFF)}"
+        line = f"stack={self.stack} metered={int(self.is_metered)} on={','.join(_ON)} off={','.join(_OFF)}"
+        return f"{line} components off={','.join(_OFF_IN_COMPONENTS)}" if self.has_components else line
 
 
 def new_config(settings: EngineSettings) -> int:
@@ -55,6 +84,10 @@ def new_config(settings: EngineSettings) -> int:
         capi.config_flag(config, name, True)
     for name in _OFF:
         capi.config_flag(config, name, False)
+    if settings.has_components:
+        capi.config_flag(config, "wasm_component_model", True)
+        for name in _OFF_IN_COMPONENTS:
+            capi.config_flag(config, name, False)
     capi.config_stack(config, settings.stack)
     if settings.is_hasty:
         capi.config_opt_level(config, capi.OPT_LEVEL_NONE)

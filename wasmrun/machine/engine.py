@@ -59,17 +59,19 @@ class Engine:
     """
 
     def __init__(self, settings: EngineSettings, slots: int, record_words: int) -> None:
-        self.memories = memories = slots * 2 if settings.has_kernels else slots
+        room = settings.room
+        self.memories = memories = slots * room.memories
         probe_address_space(memories)
         self.settings = settings
         self.slots = slots
         config = new_config(settings)
         pooling = capi.pooling_new()
-        spare = 2 if settings.has_kernels else 1
-        for name, count in (("core_instances", memories), ("memories", memories), ("tables", slots)):
-            capi.pooling_number(pooling, f"total_{name}", count + spare)
-        for name in ("total_component_instances", "total_stacks", "total_gc_heaps"):
+        # Beyond the slots, room for one instance without a record.
+        for name, count in room._asdict().items():
+            capi.pooling_number(pooling, f"total_{name}", max(count * (slots + 1), 1))
+        for name in ("total_stacks", "total_gc_heaps"):
             capi.pooling_number(pooling, name, 1)
+        capi.pooling_number(pooling, "max_component_instance_size", _INSTANCE_BYTES)
         capi.pooling_number(pooling, "max_unused_warm_slots", memories)
         capi.pooling_number(pooling, "max_core_instance_size", _INSTANCE_BYTES)
         capi.pooling_number(pooling, "table_elements", 20_000)

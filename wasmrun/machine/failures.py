@@ -49,11 +49,11 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
     trap, words[at] = words[at], 0
     if trap:
         return _from_trap(instance, trap)
-    frames = _frames(capi.error_trace, error)
+    frames = read_frames(capi.error_trace, error)
     text = capi.take_error(error)
-    stopped = _stopped(instance)
-    if stopped is not None:
-        return stopped
+    ended = stopped(instance)
+    if ended is not None:
+        return ended
     if frames or not preparing:
         # The engine puts the cause last, after the names on the guest's stack, which may be long.
         return GuestTrap(f"a host call failed: {printable(text[-_SHOWN:].strip())}", kind="host call", frames=frames)
@@ -66,18 +66,18 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
 def _from_trap(instance: Instance, trap: int) -> BaseException:
     code = ctypes.c_uint8(255)
     has_code = capi.trap_code(trap, capi.addressof(code))
-    frames = _frames(capi.trap_trace, trap)
+    frames = read_frames(capi.trap_trace, trap)
     capi.trap_delete(trap)
     if not has_code or code.value == capi.TRAP_INTERRUPT:
-        stopped = _stopped(instance)
-        return stopped if stopped is not None else _timed_out(instance)
+        ended = stopped(instance)
+        return ended if ended is not None else _timed_out(instance)
     if code.value == capi.TRAP_OUT_OF_FUEL:
-        return OutOfFuel(f"the function used up its fuel of {instance.fuel_given}; do less, or raise `fuel`")
+        return out_of_fuel(instance)
     kind = capi.TRAP_KINDS.get(code.value, f"trap {code.value}")
     return GuestTrap(f"the function trapped: {kind}{_where(frames)}", kind=kind, frames=frames)
 
 
-def _stopped(instance: Instance) -> BaseException | None:
+def stopped(instance: Instance) -> BaseException | None:
     """The reason that the host itself had, if it ended the guest."""
     if instance.fault is not None:
         return instance.fault
@@ -95,6 +95,11 @@ def _stopped(instance: Instance) -> BaseException | None:
             return Stopped(reason)
 
 
+def out_of_fuel(instance: Instance) -> OutOfFuel:
+    """What a guest is told to have done that has no fuel left."""
+    return OutOfFuel(f"the function used up its fuel of {instance.fuel_given}; do less, or raise `fuel`")
+
+
 def _timed_out(instance: Instance) -> TimedOut:
     limit = format_duration(instance.timeout_ns / 1e9)
     return TimedOut(f"the function ran past its time of {limit}; make it faster, or raise `{instance.timeout_name}`")
@@ -104,7 +109,7 @@ def _where(frames: tuple[str, ...]) -> str:
     return f" in {frames[0]}" if frames else ""
 
 
-def _frames(trace: object, pointer: int) -> tuple[str, ...]:
+def read_frames(trace: object, pointer: int) -> tuple[str, ...]:
     """Names of the functions on the guest's stack, innermost first, escaped and cut."""
     vec = capi.ByteVec()
     trace(pointer, capi.addressof(vec))  # type: ignore[operator]  # one of two foreign functions

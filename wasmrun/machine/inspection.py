@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
@@ -12,6 +12,9 @@ from wasmrun.machine.loader import read_source
 from wasmrun.machine.module import PAGE, Import, Module
 from wasmrun.machine.program import check, detect, make_abi
 from wasmrun.machine.wasmfile import is_wasm
+
+if TYPE_CHECKING:
+    from wasmrun.machine.components.loaded import Component
 
 
 class Inspection(NamedTuple):
@@ -77,8 +80,10 @@ def _refused(survey: origin.Survey, problem: str, module_bytes: int) -> Inspecti
     )  # fmt: skip
 
 
-def inspect_module(function: Function, module: Module) -> Inspection:
+def inspect_module(function: Function, module: Module | Component) -> Inspection:
     """Look at *module* as *function* would use it."""
+    if not isinstance(module, Module):
+        return _inspect_component(function, module)
     abi, reason, entry, is_raw, problem = None, "", None, False, None
     try:
         abi, reason = detect(function, module)
@@ -104,6 +109,37 @@ def inspect_module(function: Function, module: Module) -> Inspection:
         memory_maximum_bytes=memory.maximum * PAGE if memory and memory.maximum is not None else None,
         imports=tuple((str(item), str(item.type)) for item in module.imports),
         exports=tuple((name, str(type_)) for name, type_ in module.exports.items()),
+    )
+
+
+def _inspect_component(function: Function, component: Component) -> Inspection:
+    from wasmrun.machine.abi.component import ComponentAbi  # for the few functions that are components
+    from wasmrun.machine.components import program
+
+    abi, reason, entry, problem = None, "", None, None
+    try:
+        abi, reason = program.detect(function)
+        program.check(function, component)
+        entry = ComponentAbi(function, component).entry
+    except InvalidFunction as error:
+        problem = error.message
+    facts = component.facts
+    return Inspection(
+        abi=abi,
+        reason=reason,
+        entry=entry,
+        is_raw=function.raw,
+        problem=problem,
+        needs=program.needs(component),
+        uses_wasi=any(name.startswith("wasi:") for name in component.imports),
+        has_start=facts.has_start,
+        functions=facts.functions,
+        module_bytes=facts.module_bytes,
+        artifact_bytes=component.artifact_bytes,
+        memory_bytes=facts.memory_pages * PAGE,
+        memory_maximum_bytes=None,
+        imports=tuple(component.imports.items()),
+        exports=tuple(component.exports.items()),
     )
 
 

@@ -19,7 +19,8 @@ from wasmrun.machine.logbook import LogBook
 from wasmrun.machine.ticker import TICK_NS
 
 if TYPE_CHECKING:
-    from wasmrun.machine.program import Program
+    from wasmrun.machine.components.wasi import Pollables
+    from wasmrun.machine.program import BaseProgram
     from wasmrun.machine.wasi import Output
 
 # The record of an instance, in words of 8 bytes. An extern is 4 words, the handle in it starts at
@@ -54,7 +55,7 @@ class Instance:
 
     Used by one thread at a time. ``stop`` may be set by any thread: the reason for which the guest
     is to end at its next look. ``fault`` is an error that a host function recorded. ``is_hosting`` while
-    a function of the embedding program runs for the guest.
+    a function of the embedding program runs for the guest. Only a component's has ``pollables`` and ``wasi_token``.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Instance:
         "memory_base",
         "memory_bytes",
         "output",
+        "pollables",
         "program",
         "record",
         "replies",
@@ -83,10 +85,13 @@ class Instance:
         "timeout_ns",
         "values",
         "wasi_start_ns",
+        "wasi_token",
         "words",
     )
+    pollables: Pollables
+    wasi_token: int
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: BaseProgram) -> None:
         engine = program.engine
         self.program = program
         self.engine = engine
@@ -131,7 +136,7 @@ class Instance:
     def instantiate(self) -> None:
         """Make the instance; its start function runs. Raises what the guest's failure is."""
         address = self.address
-        link = self.program.kernel_link
+        link = self.program.link
         if link is None:
             instantiate = capi.instantiate if self.program.has_start else capi.instantiate_quick
             error = instantiate(self.program.pre, self.context, address + INSTANCE * 8, address + TRAP * 8)

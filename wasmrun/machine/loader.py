@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from _blake2 import blake2b  # hashlib's own; why not from there: see artifacts
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,17 +16,23 @@ from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.module import Module, load_bytes, load_descriptor
-from wasmrun.machine.wasmfile import Facts, is_wasm
+from wasmrun.machine.wasmfile import Facts, is_component, is_wasm
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
+    from wasmrun.machine.components.loaded import Component
 
 _log = logging.getLogger("wasmrun.loader")
 
 
 _MOST_REFUSED = 10_000
+_NO_SNAPSHOT = (
+    "a component cannot be started ahead (snapshot=True): what its instances hold cannot be read; most tools that make "
+    "components from interpreted languages do so when they build"
+)
 _FRONT_BYTES = 256 * 1024
+_COMPONENT_TEXT = re.compile(rb"(?:\s|;;[^\n]*\n|\(;.*?;\))*+\(\s*component\b", re.DOTALL)
 
 
 class Compiled(NamedTuple):
@@ -61,7 +68,7 @@ class Loader:
             self.reason = str(error)
             _log.warning("%s", error)
 
-    def load(self, engine: Engine, function: Function) -> Module:
+    def load(self, engine: Engine, function: Function) -> Module | Component:
         """The module of *function* in *engine*. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
         key = self.key(source, engine.settings, _start(function))
@@ -124,6 +131,8 @@ class Loader:
 
         limits = self._limits or CompileLimits()
         try:
+            if function.snapshot and settings.has_components:
+                raise InvalidFunction(_NO_SNAPSHOT)
             if function.snapshot:
                 source, is_text = self._snapshot(function, source, limits, is_text=is_text), False
             return compile_module(
@@ -153,7 +162,7 @@ class Loader:
             )
         return found
 
-    def _from_cache(self, engine: Engine, function: Function, key: str) -> Module | None:
+    def _from_cache(self, engine: Engine, function: Function, key: str) -> Module | Component | None:
         found = self._find(function, key)
         if found is None:
             return None
@@ -237,16 +246,28 @@ def read_source(function: Function) -> tuple[bytes, bool]:
     return source, not is_wasm(source) and source.lstrip().startswith((b"(", b";;"))
 
 
-def is_plugin(function: Function) -> bool:
-    """Whether *function* looks like an Extism plug-in before it is loaded: imports are at the front of a module."""
-    if function.abi is not None:
-        return function.abi == "extism"
+def form_of(function: Function) -> str:
+    """What is to be known of *function* before it is loaded: "component", "plugin" (of Extism), or "module".
+
+    An engine has room for one of these in each of its slots. Imports are at the front of a module.
+    """
+    if function.abi == "extism":
+        return "plugin"
     module = function.module
     if isinstance(module, bytes) or function.is_text:
         source = module if isinstance(module, bytes) else module.encode(errors="surrogatepass")
     else:
         source = _read_file(module, _FRONT_BYTES)
-    return b"extism:host/" in source
+    if function.abi == "component" or is_component(source) or _COMPONENT_TEXT.match(source):
+        return "component"
+    return "plugin" if function.abi is None and b"extism:host/" in source else "module"
+
+
+def settings_for(function: Function, form: str) -> EngineSettings:
+    """The engine that *function* needs, of which *form* is known."""
+    return EngineSettings(
+        function.stack, function.is_metered, has_kernels=form == "plugin", has_components=form == "component"
+    )
 
 
 def _read_file(path: str, limit: int) -> bytes:

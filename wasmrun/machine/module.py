@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.wasmfile import Facts
+
+if TYPE_CHECKING:
+    from wasmrun.machine.components.loaded import Component
 
 _NO_MAXIMUM = 0xFFFFFFFF
 PAGE = 65536
@@ -76,23 +79,32 @@ class Module:
             capi.module_delete(pointer)
 
 
-def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module:
-    """A module from the bytes of an artifact that this process compiled itself."""
+def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module | Component:
+    """A module, or a component, from the bytes of an artifact that this process compiled itself."""
+    if engine.settings.has_components:
+        from wasmrun.machine.components.loaded import load_component  # for the few functions that are one
+
+        return load_component(engine, facts, artifact=artifact)
     out = ctypes.c_void_p()
     error = capi.module_deserialize(engine.pointer, artifact, len(artifact), capi.addressof(out))
     return _loaded(engine, error, out, facts, len(artifact))
 
 
-def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module:
-    """A module from the open file that holds an authenticated artifact; its pages are mapped, not copied."""
+def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module | Component:
+    """The same from the open file that holds an authenticated artifact; its pages are mapped, not copied."""
     path = f"/proc/self/fd/{descriptor}"
     if not os.path.exists(path):
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             file.seek(0)
             return load_bytes(engine, file.read(), facts)
+    size = os.fstat(descriptor).st_size
+    if engine.settings.has_components:
+        from wasmrun.machine.components.loaded import load_component  # as above
+
+        return load_component(engine, facts, path=path, artifact_bytes=size)
     out = ctypes.c_void_p()
     error = capi.module_deserialize_file(engine.pointer, path.encode(), capi.addressof(out))
-    return _loaded(engine, error, out, facts, os.fstat(descriptor).st_size)
+    return _loaded(engine, error, out, facts, size)
 
 
 def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts, artifact_bytes: int) -> Module:

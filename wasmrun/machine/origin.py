@@ -71,7 +71,7 @@ _HOSTS = tuple(
          f"build it with -sSTANDALONE_WASM, or {_PREVIEW_1[6:]}: zig cc -target wasm32-wasi"),
         ("wasi_unstable", ".*", "WASI preview 0", f"{_PREVIEW_1}, as every newer toolchain does"),
         (r"wasi:.*|\$root|\[export\].*|cm32p2.*", ".*", "the component model, before it was made a component",
-         f"{_PREVIEW_1} instead"),
+         f"make it one (wasm-tools component new), or {_PREVIEW_1}"),
         (r"javy.*", ".*", "a plugin of Javy that is linked at run time", "build it with its own: javy build without -C dynamic"),
         (r"wasix_\w+", ".*", "WASIX", _PREVIEW_1),
         ("wasi", "thread-spawn", "WASI threads", f"build it without threads: {_PREVIEW_1[9:]}"),

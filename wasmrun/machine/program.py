@@ -18,6 +18,8 @@ from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
+    from wasmrun.machine.components.loaded import Component
+    from wasmrun.machine.components.program import Link as ComponentLink
     from wasmrun.machine.kernel import Kernel, Link
 
 HTTP_REQUEST = ("wasmrun", "http_request")
@@ -36,6 +38,8 @@ class Detected(NamedTuple):
 
 def detect(function: Function, module: Module) -> Detected:
     """The ABI of *module*, by looking at it, unless *function* names one. Raises `InvalidFunction`."""
+    if function.abi == "component":
+        raise InvalidFunction("it is a module, and not a component; leave `abi` out")
     if function.abi is not None:
         return Detected(function.abi, "named by the function")
     for item in module.imports:
@@ -67,6 +71,10 @@ def make_codec(shape: Shape, function: Function) -> Codec:
         from wasmrun.machine.abi.command import CommandCodec
 
         return CommandCodec(shape.entry, is_raw=shape.is_raw)
+    if shape.abi == "component":
+        from wasmrun.machine.abi.component import ComponentCodec
+
+        return ComponentCodec(function, shape.entry, is_raw=shape.is_raw)
     if shape.abi == "extism":
         from wasmrun.machine.abi.extism import ExtismCodec
 
@@ -104,8 +112,71 @@ def make_abi(name: str, function: Function, module: Module) -> Abi:
     return Plain(function, module)
 
 
-class Program:
-    """What sandboxes of one function are made from. Close it when none is left.
+class BaseProgram:
+    """What sandboxes of one function are made from, whatever its code is. Close it when none is left.
+
+    ``link`` puts instances together where the engine cannot prepare that, as it does with ``pre``.
+    """
+
+    detected: Detected
+    abi: Abi
+    is_raw: bool
+    has_http: bool
+    uses_wasi: bool
+    runs_at_start: bool
+    store_limits: tuple[int, int, int, int, int]
+    """Memory bytes, table elements, instances, tables, memories."""
+
+    def __init__(
+        self,
+        function: Function,
+        engine: Engine,
+        module: Module | Component,
+        streams: wasi.Streams,
+        exchanges: Mapping[str, Exchange] | None,
+    ) -> None:
+        self.function = function
+        self.engine = engine
+        self.streams = streams
+        self.exchanges: Mapping[str, Exchange] = exchanges or {}
+        self.has_start = module.facts.has_start
+        self.log_bytes = function.log_bytes
+        self.fuel = function.fuel_limit
+        self.timeout_ns = int(function.timeout * 1e9)
+        self.init_timeout_ns = int(function.init_timeout * 1e9)
+        self.stack = function.stack
+        self.event_bytes = function.event_bytes
+        self.has_host_functions = bool(function.imports)
+        self.has_alloc = self.has_memory = False
+        self.memory_bytes = 0
+        self.config: dict[bytes, bytes] = {}
+        self.link: Link | ComponentLink | None = None
+        self.pre = 0
+
+    def close(self) -> None:
+        """Free the linked program and its code. Harmless when repeated."""
+        raise NotImplementedError
+
+
+def make_program(
+    function: Function,
+    engine: Engine,
+    module: Module | Component,
+    streams: wasi.Streams,
+    exchanges: Mapping[str, Exchange] | None,
+    adapt: Callable[[Abi, bool], Abi] | None,
+    kernel: Callable[[], Kernel],
+) -> BaseProgram:
+    """The program of *function*, whose code is *module*; the arguments are those of `Program`."""
+    if isinstance(module, Module):
+        return Program(function, engine, module, streams, exchanges, adapt, kernel)
+    from wasmrun.machine.components.program import ComponentProgram  # for the few functions that are components
+
+    return ComponentProgram(function, engine, module, streams, exchanges, adapt)
+
+
+class Program(BaseProgram):
+    """The program of a module.
 
     *exchanges* answer what the guest asks the host, by name. *adapt* may put another ABI in the place of the
     one that was chosen; it is told whether preparing a sandbox runs code of the guest. *kernel* gives the kernel
@@ -122,13 +193,10 @@ class Program:
         adapt: Callable[[Abi, bool], Abi] | None = None,
         kernel: Callable[[], Kernel] | None = None,
     ) -> None:
-        self.function = function
-        self.engine = engine
+        super().__init__(function, engine, module, streams, exchanges)
         self.module = module
-        self.streams = streams
         self.detected = detect(function, module)
         is_plugin = self.detected.abi == "extism"
-        self.exchanges: Mapping[str, Exchange] = exchanges or {}
         offered = check(function, module, self.detected.abi, self.exchanges)
         self.has_http = any(
             item.name == HTTP_REQUEST[1] and item.module in (HTTP_REQUEST[0], _EXTISM) for item in module.imports
@@ -136,24 +204,13 @@ class Program:
         self.abi: Abi = make_abi(self.detected.abi, function, module)
         self.is_raw = self.abi.is_raw
         self.uses_wasi = any(item.module == wasi.MODULE for item in module.imports)
-        self.has_start = module.facts.has_start
-        self.log_bytes = function.log_bytes
-        self.fuel = function.fuel_limit
-        self.timeout_ns = int(function.timeout * 1e9)
-        self.init_timeout_ns = int(function.init_timeout * 1e9)
-        self.stack = function.stack
-        self.event_bytes = function.event_bytes
-        self.has_host_functions = bool(function.imports)
         self.has_alloc = not is_plugin and module.exports.get("wasmrun_alloc") == ALLOC_TYPE
         memory = module.exports.get("memory")
         self.has_memory = memory is not None and memory.kind == "memory"
         self.memory_bytes = memory.minimum * PAGE if self.has_memory and memory is not None else 0
-        # memory bytes, table elements, instances, tables, memories
         self.store_limits = (function.memory, function.table_elements, 1, 1, 1)
-        self.config: dict[bytes, bytes] = {}
-        self.kernel_link: Link | None = None
+        self.link: Link | None = None
         self._linker = Linker(engine)
-        self.pre = 0
         try:
             if is_plugin:
                 self._find_kernel(kernel)
@@ -180,7 +237,7 @@ class Program:
         memory = function.memory - PAGE if self.has_memory else function.memory // 2
         self.store_limits = (memory, function.table_elements, 2, 1, 2)
         self.config = {name.encode(): value.encode() for name, value in function.config}
-        self.kernel_link = Link(kernel(), self.module, self._linker)
+        self.link = Link(kernel(), self.module, self._linker)
 
     def _link(self, offered: Offered) -> None:
         if self.uses_wasi:
@@ -188,7 +245,7 @@ class Program:
         for key in {(item.module, item.name) for item in self.module.imports}:
             if key in offered:
                 self._linker.define(*key, *offered[key])
-        if self.kernel_link is None:
+        if self.link is None:
             self.pre = self._linker.link(self.module.pointer)
 
     def _runs_code_to_instantiate(self) -> bool:
@@ -202,7 +259,7 @@ class Program:
             store = capi.store_new(self.engine.pointer, None, None)
             capi.store_limiter(store, *self.store_limits)
             context = capi.store_context(store)
-            link = self.kernel_link
+            link = self.link
             error = (
                 capi.instantiate_quick(self.pre, context, at, at + 32) if link is None else link.attempt(context, at)
             )

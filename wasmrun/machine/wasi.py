@@ -74,6 +74,10 @@ class Streams:
         self.output = capi.OutputCallback(write_output)
         self.log = capi.OutputCallback(write_log)
 
+    def token(self, instance: Instance) -> int:
+        """By what writes of *instance* are known."""
+        return instance.context
+
 
 def configure(
     instance: Instance,
@@ -95,8 +99,9 @@ def configure(
             vec = capi.ByteVec()
             capi.byte_vec_new(capi.addressof(vec), len(stdin), stdin)
             capi.wasi_stdin(config, capi.addressof(vec))
-        capi.wasi_stdout(config, streams.output, instance.context, None)
-        capi.wasi_stderr(config, streams.log, instance.context, None)
+        token = streams.token(instance)
+        capi.wasi_stdout(config, streams.output, token, None)
+        capi.wasi_stderr(config, streams.log, token, None)
     except BaseException:
         capi.wasi_delete(config)
         raise
@@ -158,7 +163,7 @@ def poll_oneoff(instance: Instance, words: Any) -> int:
             ready.append((userdata, tag))
     if not ready:
         due = min(waiting)[0]
-        if not _sleep(instance, due):
+        if not sleep(instance, due):
             return 0  # the guard ends the guest: it was stopped, or its time is over
         now = max(due, time.monotonic_ns())
     ready += [(userdata, _CLOCK) for at, userdata in waiting if at <= now]
@@ -177,7 +182,7 @@ def _due(instance: Instance, now: int, clock: int, timeout: int, flags: int) -> 
     return now + timeout - time.time_ns()
 
 
-def _sleep(instance: Instance, until: int) -> bool:
+def sleep(instance: Instance, until: int) -> bool:
     """Sleep until then; False where the guest was stopped, or its deadline came first."""
     while True:
         now = time.monotonic_ns()

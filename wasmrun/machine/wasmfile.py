@@ -6,7 +6,7 @@ module is valid is the engine's to say: where a form begins that it will refuse,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from wasmrun.limits import MOST_TABLE_ELEMENTS
@@ -14,6 +14,7 @@ from wasmrun.machine.wasmreader import CONSTANT, INDEX, VALUE_TYPE, Reader
 
 MAGIC = b"\0asm"
 _CORE = b"\x01\0\0\0"
+_COMPONENT_LAYER = b"\x01\0"
 
 _SECTIONS = {1: "type", 2: "import", 3: "function", 4: "table", 5: "memory", 6: "global", 7: "export", 9: "element"}
 _START = 8
@@ -32,7 +33,11 @@ _FUNCTION_TYPE, _TABLE_WITH_VALUE = 0x60, 0x40
 
 
 class Facts(NamedTuple):
-    """What the file of a core module says. Memory and table are those it starts with, 0 where it has none."""
+    """What the file of a module says. Memory and table are those it starts with, 0 where it has none.
+
+    Of a component, its modules' numbers together. ``surface`` is what it imports and exports, each as "import" or
+    "export", name and type; a module can be asked for that itself.
+    """
 
     has_start: bool
     functions: int
@@ -41,11 +46,20 @@ class Facts(NamedTuple):
     module_bytes: int
     memory_pages: int
     table_elements: int
+    memories: int = 0
+    tables: int = 0
+    is_component: bool = False
+    surface: Sequence[Sequence[str]] = ()
 
 
 def is_wasm(data: bytes) -> bool:
     """Whether *data* starts as a WebAssembly binary does."""
     return data[:4] == MAGIC
+
+
+def is_component(data: bytes) -> bool:
+    """Whether *data* starts as a component's binary does."""
+    return is_wasm(data) and data[6:8] == _COMPONENT_LAYER
 
 
 def scan(data: bytes) -> Facts:
@@ -90,8 +104,9 @@ def scan(data: bytes) -> Facts:
             f"({MOST_TABLE_ELEMENTS}); build it with a smaller table"
         )
     return Facts(
-        has_start, counts["function"], counts["import"], counts["export"], len(data), within["memory"], within["table"]
-    )
+        has_start, counts["function"], counts["import"], counts["export"], len(data), within["memory"], within["table"],
+        counts["memory"], counts["table"],
+    )  # fmt: skip
 
 
 def _check_header(data: bytes) -> None:
@@ -100,10 +115,8 @@ def _check_header(data: bytes) -> None:
     if len(data) < 8:
         raise ValueError("truncated: the header is 8 bytes")
     if data[4:8] != _CORE:
-        if data[6:8] == b"\x01\0":
-            raise ValueError(
-                "a component: this version of wasmrun runs core modules only; build the core module instead"
-            )
+        if is_component(data):
+            raise ValueError("a component, where a module is wanted")
         raise ValueError(f"an unknown version of WebAssembly: {data[4:8].hex(' ')}")
 
 

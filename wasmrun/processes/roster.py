@@ -20,7 +20,7 @@ from wasmrun.machine.abi.base import Shape
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.kernel import kernel_for
-from wasmrun.machine.loader import Loader, Prepared, is_plugin
+from wasmrun.machine.loader import Loader, Prepared, form_of, settings_for
 from wasmrun.machine.program import check_directories, make_codec
 from wasmrun.processes.crew import Client
 from wasmrun.processes.frames import Closed
@@ -111,7 +111,7 @@ class Roster:
                 prepared = self.loader.prepare(function, engine_settings(function))
                 check_directories(function)  # no worker could be started for it
                 entry = Entry(self.ids.number(), function, prepared, self._server.exchanges(function))
-                if is_plugin(function):
+                if form_of(function) == "plugin":
                     entry.kernel = self.loader.prepare(kernel_for(function), engine_settings(function))
                 with self._lock:
                     self.entries[function] = self._by_number[entry.number] = entry
@@ -232,4 +232,4 @@ class Roster:
 
 def engine_settings(function: Function) -> EngineSettings:
     """What the compiled form of *function* depends on."""
-    return EngineSettings(function.stack, function.is_metered)
+    return settings_for(function, form_of(function))

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasmrun.calls import CallOptions
 from wasmrun.core import Core, Settings
@@ -38,6 +38,9 @@ from wasmrun.processes import wire
 from wasmrun.processes.bay import map_bay
 from wasmrun.processes.frames import BrokenFrame, Channel, Closed
 from wasmrun.watch import Watch
+
+if TYPE_CHECKING:
+    from wasmrun.machine.components.loaded import Component
 
 _DONE = ["done", None, None]
 SELF_TEST_SECONDS = 0.02
@@ -65,7 +68,7 @@ class _Code:
         if artifact:
             self._sent[key] = Facts(**facts), artifact
 
-    def load(self, engine: Engine, key: str) -> Module:
+    def load(self, engine: Engine, key: str) -> Module | Component:
         """The module whose artifact is *key*."""
         sent = self._sent.pop(key, None)
         if sent is not None:
@@ -88,14 +91,16 @@ class _Core(Core):
         self._code = code
         self._worker = worker
 
-    def _load(self, engine: Engine, function: Function) -> Module:
+    def _load(self, engine: Engine, function: Function) -> Module | Component:
         return self._code.load(engine, bytes(function.module).decode())  # type: ignore[arg-type]  # bytes here
 
-    def _is_plugin(self, function: Function) -> bool:
-        return function in self._worker.kernels
+    def _form(self, function: Function) -> str:
+        if function in self._worker.components:
+            return "component"
+        return "plugin" if function in self._worker.kernels else "module"
 
     def _load_kernel(self, engine: Engine, function: Function) -> Module:
-        return self._code.load(engine, self._worker.kernels[function])
+        return self._code.load(engine, self._worker.kernels[function])  # type: ignore[return-value]  # no component
 
     def _serve(self, function: Function) -> dict[str, Exchange]:
         names = [name for name, _ in function.imports] + (["http_request"] if function.http else [])
@@ -162,6 +167,7 @@ class Worker:
         self._functions: dict[int, Function] = {}
         self.kernels: dict[Function, str] = {}
         """The keys of the kernels that plug-ins are linked with."""
+        self.components: set[Function] = set()
         self._watches: dict[int, tuple[int, Watch]] = {}
         self._lane = _Lane()
         self._talk = threading.Lock()
@@ -285,7 +291,9 @@ class Worker:
                 return (["prewarmed", self._executor.prewarm(function)],)
             if what == "unload":
                 del self._functions[details[0]]
-                return (["unloaded", self._executor.unload(function)],)
+                answer = ["unloaded", self._executor.unload(function)]
+                self._forget(function)
+                return (answer,)
             raise HostError(f"this worker does not know {what!r}")
         except WasmrunError as error:
             if what == "run" and not self._end_wait():
@@ -306,7 +314,7 @@ class Worker:
         kernel: list[Any] | None,
     ) -> tuple[Any]:
         self._code.keep(key, facts, payload)
-        function = self._functions[number] = wire.unpack_function(packed, key, _elsewhere)
+        function = self._functions[number] = self._unpack(packed, key, facts)
         if kernel is not None:
             self._code.keep(*kernel)
             self.kernels[function] = kernel[0]
@@ -314,12 +322,22 @@ class Worker:
             return (["loaded", list(self._executor.shape(function))],)
         except WasmrunError:
             del self._functions[number]
-            self.kernels.pop(function, None)
+            self._forget(function)
             raise
 
     def _inspect(self, payload: bytes, _: int, key: str, facts: dict[str, Any], packed: dict[str, Any]) -> tuple[Any]:
         self._code.keep(key, facts, payload)
-        return (["inspected", self._executor.look(wire.unpack_function(packed, key, _elsewhere))],)
+        return (["inspected", self._executor.look(self._unpack(packed, key, facts))],)
+
+    def _unpack(self, packed: dict[str, Any], key: str, facts: dict[str, Any]) -> Function:
+        function = wire.unpack_function(packed, key, _elsewhere)
+        if facts["is_component"]:
+            self.components.add(function)
+        return function
+
+    def _forget(self, function: Function) -> None:
+        self.kernels.pop(function, None)
+        self.components.discard(function)
 
     def _run(
         self,

@@ -1,0 +1,181 @@
+"""WASI preview 2 for a component: the engine's own, but for what waits, and for sockets.
+
+The engine's waiting ends when it is over, not when the guest's time is. So everything that can be waited for is
+ours, sleeps as in preview 1, and all functions that give something to wait for are ours, too. Output that a guest
+does not flush is written by another thread, perhaps when the sandbox is gone: each write is told by a token that is
+not used again.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from typing import TYPE_CHECKING
+
+from wasmrun.errors import GuestTrap
+from wasmrun.machine import capi, wasi
+from wasmrun.machine.components import binding, values
+from wasmrun.machine.components.linker import Linker
+from wasmrun.machine.instance import Instance
+
+if TYPE_CHECKING:
+    from wasmrun.machine.engine import Engine
+
+_INTERFACES = (
+    "cli/environment", "cli/exit", "cli/stdin", "cli/stdout", "cli/stderr",
+    "cli/terminal-input", "cli/terminal-output", "cli/terminal-stdin", "cli/terminal-stdout", "cli/terminal-stderr",
+    "clocks/monotonic-clock", "clocks/wall-clock", "filesystem/preopens", "filesystem/types",
+    "io/error", "io/poll", "io/streams", "random/insecure", "random/insecure-seed", "random/random",
+    "sockets/instance-network", "sockets/ip-name-lookup", "sockets/network", "sockets/tcp",
+    "sockets/tcp-create-socket", "sockets/udp", "sockets/udp-create-socket",
+)  # fmt: skip
+_WASI = re.compile(rf"wasi:({'|'.join(_INTERFACES)})@0\.2\.\d+")
+
+_POLLABLE = 1
+"""The engine's number for our kind of resource."""
+_READY = 0
+"""The one thing to wait for that is always there: files and streams, as in preview 1."""
+_MOST_POLLABLES = 10_000
+_MOST_POLLED = 4096
+_MOST_NUMBER = 0xFFFFFFFF
+
+_CONTEXT_BITS = 44  # an address has 48, and the last 4 are 0
+_GENERATIONS = 1 << (64 - _CONTEXT_BITS)
+
+
+def is_wasi(instance: str) -> bool:
+    """Whether the imported *instance* is one of preview 2 that every component has."""
+    return _WASI.fullmatch(instance) is not None
+
+
+class Streams(wasi.Streams):
+    """The callback through which components write, on whatever thread and however late."""
+
+    def __init__(self, engine: Engine) -> None:
+        live = engine.live
+        self._generation = 0
+
+        def write(token: int, data: int, length: int) -> int:
+            try:
+                instance = live.get((token & ((1 << _CONTEXT_BITS) - 1)) << 4)
+                # Not of the sandbox that is there now: it is gone, and so is its log.
+                if instance is not None and instance.wasi_token == token:
+                    instance.log().write(capi.string_at(data, length))
+                return length
+            except BaseException:  # a panic of the runtime's thread is all that raising would give
+                return -errno.EIO
+
+        self.output = self.log = capi.OutputCallback(write)
+
+    def token(self, instance: Instance) -> int:
+        """By what writes of *instance* are known."""
+        self._generation = (self._generation + 1) % _GENERATIONS
+        instance.wasi_token = self._generation << _CONTEXT_BITS | instance.context >> 4
+        return instance.wasi_token
+
+
+class Pollables:
+    """What one guest can wait for: when each comes due, on the host's monotonic clock."""
+
+    __slots__ = ("due", "last")
+
+    def __init__(self) -> None:
+        self.due: dict[int, int] = {}
+        self.last = _READY
+
+    def add(self, due: int) -> int:
+        """The number of a new one."""
+        if len(self.due) >= _MOST_POLLABLES:
+            raise GuestTrap(f"the function waits for more than {_MOST_POLLABLES} things at once", kind="host call")
+        self.last = self.last % _MOST_NUMBER + 1
+        while self.last in self.due:
+            self.last = self.last % _MOST_NUMBER + 1
+        self.due[self.last] = due
+        return self.last
+
+    def get(self, number: int) -> int:
+        """When the one of this *number* comes due; what is always ready did so long ago."""
+        return self.due.get(number, 0)
+
+
+def define(linker: Linker) -> None:
+    """Offer preview 2."""
+    linker.define_wasi()
+    version = binding.WASI_VERSION
+    poll, clock = f"wasi:io/poll@{version}", f"wasi:clocks/monotonic-clock@{version}"
+    linker.define_resource(poll, "pollable", _POLLABLE, _drop)
+    linker.define(poll, "[method]pollable.ready", _is_ready)
+    linker.define(poll, "[method]pollable.block", _block)
+    linker.define(poll, "poll", _poll)
+    linker.define(clock, "subscribe-duration", _subscribe_duration)
+    linker.define(clock, "subscribe-instant", _subscribe_instant)
+    for interface, resources in (
+        ("io/streams", ("input-stream", "output-stream")),
+        ("sockets/tcp", ("tcp-socket",)),
+        ("sockets/udp", ("udp-socket", "incoming-datagram-stream", "outgoing-datagram-stream")),
+        ("sockets/ip-name-lookup", ("resolve-address-stream",)),
+    ):
+        for resource in resources:
+            linker.define(f"wasi:{interface}@{version}", f"[method]{resource}.subscribe", _subscribe_ready)
+    for interface, name in (
+        ("tcp-create-socket", "create-tcp-socket"),
+        ("udp-create-socket", "create-udp-socket"),
+        ("ip-name-lookup", "resolve-addresses"),
+    ):
+        linker.define(f"wasi:sockets/{interface}@{version}", name, _deny)
+
+
+def _drop(instance: Instance, number: int) -> None:
+    instance.pollables.due.pop(number, None)
+
+
+def _due(instance: Instance, address: int) -> int:
+    return instance.pollables.get(values.resource_at(instance.context, address))
+
+
+def _is_ready(instance: Instance, arguments: int, result: int) -> None:
+    value = binding.Value.from_address(result)
+    value.first = _due(instance, arguments) <= time.monotonic_ns()
+    value.kind = binding.BOOL
+
+
+def _block(instance: Instance, arguments: int, _result: int) -> None:
+    wasi.sleep(instance, _due(instance, arguments))
+
+
+def _poll(instance: Instance, arguments: int, result: int) -> None:
+    """``poll``: the indexes of what is ready, after a wait for the first where nothing is."""
+    items = values.items_of(arguments)
+    if not items or len(items) > _MOST_POLLED:
+        raise GuestTrap(
+            f"the function polls {len(items)} things; from 1 to {_MOST_POLLED} are allowed", kind="host call"
+        )
+    instance.charge(80 * len(items))
+    dues = [_due(instance, address) for address in items]
+    first = min(dues)
+    now = time.monotonic_ns()
+    if first > now:
+        if not wasi.sleep(instance, first):
+            return  # the guard ends the guest: it was stopped, or its time is over
+        now = max(first, time.monotonic_ns())
+    values.put_numbers(result, [at for at, due in enumerate(dues) if due <= now])
+
+
+def _subscribe_duration(instance: Instance, arguments: int, result: int) -> None:
+    due = time.monotonic_ns() + binding.Value.from_address(arguments).first
+    values.put_resource(instance.context, result, instance.pollables.add(due), _POLLABLE)
+
+
+def _subscribe_instant(instance: Instance, arguments: int, result: int) -> None:
+    # The guest's monotonic clock starts with its WASI.
+    due = instance.wasi_start_ns + binding.Value.from_address(arguments).first
+    values.put_resource(instance.context, result, instance.pollables.add(due), _POLLABLE)
+
+
+def _subscribe_ready(instance: Instance, _arguments: int, result: int) -> None:
+    values.put_resource(instance.context, result, _READY, _POLLABLE)
+
+
+def _deny(_instance: Instance, _arguments: int, result: int) -> None:
+    values.put_error_case(result, b"access-denied")
