@@ -21,10 +21,11 @@ from wasmrun.machine.abi.base import Abi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine
 from wasmrun.machine.hostcalls import Exchange
-from wasmrun.machine.instance import RECORD_WORDS, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.loader import Loader, form_of, settings_for
 from wasmrun.machine.module import Module
 from wasmrun.machine.program import BaseProgram, make_program
+from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import Pool
 from wasmrun.serving import Server
@@ -58,6 +59,7 @@ class Settings(NamedTuple):
     idle: float
     cache_dir: str
     compile_limits: CompileLimits | None
+    hotpath: str | None = None
 
 
 class Core:
@@ -217,7 +219,7 @@ class Core:
                         f"no slots left for an engine with another stack size or metering: {taken} of {MOST_SLOTS} are "
                         "taken; lower max_sandboxes"
                     )
-                engine = Engine(key, slots, RECORD_WORDS)
+                engine = Engine(key, slots, RECORD_WORDS, self.settings.hotpath)
                 found = self._engines[key] = engine, _streams(engine)
             return found
 

@@ -18,6 +18,7 @@ from wasmrun.function import Function
 from wasmrun.invocation import Report
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.engine import MOST_SLOTS
+from wasmrun.machine.hotpath import check_kind
 from wasmrun.machine.loader import Compiled, form_of, settings_for
 from wasmrun.runner import Runner
 from wasmrun.shelf import PoolStats
@@ -79,7 +80,9 @@ class Executor(BaseExecutor):
         directory = (
             default_directory(os.environ, os.path.expanduser("~")) if cache_dir is None else os.fspath(cache_dir)
         )
-        self._settings = Settings(max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits)
+        self._settings = Settings(
+            max_sandboxes, parse_duration(wait), parse_duration(idle), directory, compile_limits, check_kind(os.environ)
+        )
         self._on_report = on_report
         self._runner: Runner | None = None
 

@@ -75,8 +75,11 @@ class Sandbox(Instance):
                 wasi.configure(
                     self, program.streams, args=(function.label, *function.args), env=function.env, dirs=function.dirs
                 )
-            self.instantiate()
-            abi.prepare(self)
+            if program.is_prepared_at_once:
+                self.prepare_at_once()
+            else:
+                self.instantiate()
+                abi.prepare(self)
             self.is_ready = True
         finally:
             self.prepare_ns = time.monotonic_ns() - started

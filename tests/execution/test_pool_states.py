@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import wasmrun
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.instance import RECORD_WORDS
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.program import Program
+from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import MOST_SPENT, Pool, Unloaded
 from wasmrun.sandbox import Sandbox

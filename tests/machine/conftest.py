@@ -15,9 +15,10 @@ from wasmrun.machine import capi
 from wasmrun.machine.compiler import CompileLimits
 from wasmrun.machine.config import EngineSettings, new_config
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.instance import RECORD_WORDS, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.loader import Loader, read_source
 from wasmrun.machine.program import Program
+from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
 from wasmrun.machine.wasmfile import is_wasm, scan
 

@@ -14,7 +14,8 @@ from wasmrun.limits import KIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.instance import ENTRY, RECORD_WORDS, TRAP, Instance
+from wasmrun.machine.instance import Instance
+from wasmrun.machine.record import ENTRY, RECORD_WORDS, TRAP
 from wasmrun.machine.snapshot import contents
 from wasmrun.machine.snapshot.capture import Captured, capture, load_copy
 from wasmrun.machine.snapshot.copy import make_copy

@@ -18,8 +18,9 @@ from wasmrun.limits import KIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import MOST_SLOTS, Engine, probe_address_space
-from wasmrun.machine.instance import ENTRY, RECORD_WORDS, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.program import Program
+from wasmrun.machine.record import ENTRY, RECORD_WORDS
 
 LOOP = '(module (func (export "f") (loop $again (br $again))))'
 

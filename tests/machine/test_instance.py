@@ -17,8 +17,9 @@ from wasmrun import GuestExit, GuestTrap, HostError, InvalidAnswer, InvalidFunct
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.instance import ENTRY, VALUES, Instance, copy_in, copy_out
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.program import Program
+from wasmrun.machine.record import ENTRY, VALUES, copy_in, copy_out
 
 Live = Callable[..., AbstractContextManager[Instance]]
 MEMORY = '(module (memory (export "memory") 1 3) (func (export "grow") (result i32) (memory.grow (i32.const 1))))'

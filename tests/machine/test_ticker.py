@@ -17,7 +17,8 @@ from wasmrun.limits import KIB
 from wasmrun.machine import capi, ticker
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.instance import ENTRY, RECORD_WORDS, Instance
+from wasmrun.machine.instance import Instance
+from wasmrun.machine.record import ENTRY, RECORD_WORDS
 from wasmrun.machine.ticker import TICK_NS, Ticker
 
 LOOP = '(module (func (export "f") (loop $again (br $again))))'

@@ -13,6 +13,7 @@ from wasmrun.errors import HostError
 from wasmrun.limits import KIB, MIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings, new_config
+from wasmrun.machine.hotpath import crossings
 from wasmrun.machine.ticker import TICK_NS, Ticker
 from wasmrun.units import format_size
 
@@ -55,10 +56,11 @@ class Engine:
     """One wasmtime engine with its pooling allocator, its ticker and its records.
 
     A record is the memory that the C API writes a sandbox's handles and values to. All records are
-    one array, addressed in words of 8 bytes, so that a sandbox costs no allocation of its own.
+    one array, addressed in words of 8 bytes, so that a sandbox costs no allocation of its own. *hotpath* names the
+    kind of hot path that its instances take.
     """
 
-    def __init__(self, settings: EngineSettings, slots: int, record_words: int) -> None:
+    def __init__(self, settings: EngineSettings, slots: int, record_words: int, hotpath: str | None = None) -> None:
         room = settings.room
         self.memories = memories = slots * room.memories
         probe_address_space(memories)
@@ -91,6 +93,7 @@ class Engine:
         self.address = ctypes.addressof(self._array)
         self.words = memoryview(self._array).cast("B").cast("Q")
         self._free = list(range((slots - 1) * record_words, -1, -record_words))
+        self.crossings = crossings(self, hotpath)
         self._look = capi.LookCallback(self._on_look)
         self.look_address = ctypes.cast(self._look, ctypes.c_void_p).value
 

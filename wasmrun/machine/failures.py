@@ -43,7 +43,7 @@ class Stopped(Exception):
 
 def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseException:
     """The exception for the *error* or the trap that *instance* ended with; deletes both."""
-    from wasmrun.machine.instance import TRAP
+    from wasmrun.machine.record import TRAP
 
     words, at = instance.words, instance.record + TRAP
     trap, words[at] = words[at], 0

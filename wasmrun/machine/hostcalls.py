@@ -18,8 +18,9 @@ import msgpack
 from wasmrun.errors import GuestTrap, HostError, InvalidFunction, printable
 from wasmrun.machine import capi, messages
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.instance import ALLOC, VALUES, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import ExternType
+from wasmrun.machine.record import ALLOC, VALUES
 from wasmrun.units import format_size
 
 CALL_FUEL = 1_000

@@ -6,7 +6,6 @@ meaning. Nothing here trusts a number that a guest chose.
 
 from __future__ import annotations
 
-import ctypes
 import time
 from typing import TYPE_CHECKING
 
@@ -16,38 +15,13 @@ from wasmrun.machine.engine import LOOK_TICKS
 from wasmrun.machine.failures import failure
 from wasmrun.machine.ledger import Ledger
 from wasmrun.machine.logbook import LogBook
+from wasmrun.machine.record import ALLOC, ENTRY, ERROR, FUEL, INSTANCE, MEMORY, TRAP, VALUES, copy_in, copy_out
 from wasmrun.machine.ticker import TICK_NS
 
 if TYPE_CHECKING:
     from wasmrun.machine.components.wasi import Pollables
     from wasmrun.machine.program import BaseProgram
     from wasmrun.machine.wasi import Output
-
-# The record of an instance, in words of 8 bytes. An extern is 4 words, the handle in it starts at
-# the second one.
-ALLOC = 1
-ENTRY = 5
-FREE = 9
-MEMORY = 13
-INSTANCE = 16
-TRAP = 18
-FUEL = 19
-VALUES = 20
-# What only Extism plug-ins have: a second instance, the kernel, and functions of it.
-KERNEL = 24
-KERNEL_MEMORY = 27
-KERNEL_LENGTH = 31
-BEGIN = ALLOC
-KERNEL_ALLOC = FREE
-RECORD_WORDS = 34
-
-# Own prototypes, because those of ctypes give the GIL up for a copy of 64 bytes.
-copy_in = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)(
-    ctypes.cast(ctypes.CDLL(None).memmove, ctypes.c_void_p).value or 0
-)
-copy_out = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)(
-    ctypes.cast(ctypes.pythonapi.PyBytes_FromStringAndSize, ctypes.c_void_p).value or 0
-)
 
 
 class Instance:
@@ -115,11 +89,7 @@ class Instance:
         self.fuel_given = self.replies = 0
         self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
-        self.store = capi.store_new(engine.pointer, None, None)
-        self.context = capi.store_context(self.store)
-        # Every limit before anything runs: a start function runs inside instantiate.
-        capi.store_limiter(self.store, *program.store_limits)
-        capi.store_look(self.store, engine.look_address, None, None)
+        self.store, self.context = engine.crossings.open(program.plan)
         engine.live[self.context] = self
 
     def arm(self, fuel: int, timeout_ns: int) -> None:
@@ -127,11 +97,10 @@ class Instance:
         self.host_failure = None
         if fuel:
             self.fuel_given = fuel
-            capi.set_fuel(self.context, fuel)
         self.timeout_ns = timeout_ns
         self.deadline_ns = time.monotonic_ns() + timeout_ns
         ticks = LOOK_TICKS if timeout_ns >= LOOK_TICKS * TICK_NS else timeout_ns // TICK_NS + 1
-        capi.set_deadline(self.context, ticks)
+        self.engine.crossings.arm(self.context, fuel, ticks)
 
     def instantiate(self) -> None:
         """Make the instance; its start function runs. Raises what the guest's failure is."""
@@ -144,6 +113,21 @@ class Instance:
             error = link.instantiate(self)
         if error or self.words[self.record + TRAP]:
             raise failure(self, error or 0, preparing=True)
+
+    def prepare_at_once(self) -> None:
+        """Instantiate, and find what the native ABI calls. For a program whose plan says how, and that runs nothing."""
+        program = self.program
+        base = self.engine.crossings.prepare(program.plan, self.context, self.address)
+        if base is None:
+            raise self.failed(preparing=True)
+        self.memory_base = base
+        self.memory_bytes = program.memory_bytes
+
+    def failed(self, *, preparing: bool = False) -> BaseException:
+        """The exception for what a step of the hot path left in the record."""
+        words, at = self.words, self.record + ERROR
+        error, words[at] = words[at], 0
+        return failure(self, error, preparing=preparing)
 
     def find(self, name: bytes, word: int) -> None:
         """Put the handle of the exported function *name*, whose type is known to be right, at *word* of the record."""
@@ -240,7 +224,7 @@ class Instance:
         if store:
             # Before the store: a new store may get the same context address at once.
             self.engine.live.pop(self.context, None)
-            capi.store_delete(store)
+            self.engine.crossings.close(store)
         record, self.record = self.record, -1
         if record >= 0:
             self.engine.give_record(record)

@@ -10,8 +10,9 @@ from wasmrun.function import Function
 from wasmrun.machine import capi, kernelcalls
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import Linker
-from wasmrun.machine.instance import BEGIN, INSTANCE, KERNEL, KERNEL_MEMORY, TRAP, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE, ExternType, Module
+from wasmrun.machine.record import BEGIN, INSTANCE, KERNEL, KERNEL_MEMORY, TRAP
 
 MODULE = "extism:host/env"
 """What plug-ins import the kernel's functions from."""

@@ -16,17 +16,9 @@ from wasmrun.errors import GuestTrap, HostError, OutOfMemory, printable
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import capi, messages
 from wasmrun.machine.hostcalls import Body, NoFuel
-from wasmrun.machine.instance import (
-    KERNEL,
-    KERNEL_ALLOC,
-    KERNEL_LENGTH,
-    KERNEL_MEMORY,
-    VALUES,
-    Instance,
-    copy_in,
-    copy_out,
-)
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE, ExternType
+from wasmrun.machine.record import KERNEL, KERNEL_ALLOC, KERNEL_LENGTH, KERNEL_MEMORY, VALUES, copy_in, copy_out
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

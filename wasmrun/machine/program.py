@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
@@ -13,6 +13,7 @@ from wasmrun.machine import capi, hostcalls, wasi
 from wasmrun.machine.abi.base import HANDLER, Abi, Codec, Shape
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import ABORT, ALLOC_TYPE, LOG, MESSAGE, Exchange, Linker
+from wasmrun.machine.hotpath import Plan
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
@@ -216,6 +217,8 @@ class Program(BaseProgram):
                 self._find_kernel(kernel)
             self._link(offered)
             self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
+            self.is_prepared_at_once = self.abi.name == "native" and not self.runs_at_start
+            self.plan = self._make_plan()
             if adapt is not None:
                 self.abi = adapt(self.abi, self.runs_at_start)
         except BaseException:
@@ -238,6 +241,15 @@ class Program(BaseProgram):
         self.store_limits = (memory, function.table_elements, 2, 1, 2)
         self.config = {name.encode(): value.encode() for name, value in function.config}
         self.link = Link(kernel(), self.module, self._linker)
+
+    def _make_plan(self) -> Any:
+        """What the hot path needs to know of the program."""
+        engine = self.engine
+        plan = Plan(engine.pointer, engine.look_address or 0, self.store_limits)
+        if self.is_prepared_at_once:
+            has_free = "wasmrun_free" in self.module.exports
+            plan = plan._replace(pre=self.pre, entry=self.abi.entry.encode(), has_free=has_free)
+        return engine.crossings.plan(plan)
 
     def _link(self, offered: Offered) -> None:
         if self.uses_wasi:

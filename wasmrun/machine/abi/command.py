@@ -16,7 +16,7 @@ from wasmrun.errors import (
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import wasi
 from wasmrun.machine.abi.base import Given
-from wasmrun.machine.instance import ENTRY
+from wasmrun.machine.record import ENTRY
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from wasmrun.jsontext import from_json
 from wasmrun.machine import capi
 from wasmrun.machine.abi.command import CommandCodec
 from wasmrun.machine.failures import failure
-from wasmrun.machine.instance import BEGIN, ENTRY, TRAP, VALUES, copy_in, copy_out
+from wasmrun.machine.record import BEGIN, ENTRY, TRAP, VALUES, copy_in, copy_out
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

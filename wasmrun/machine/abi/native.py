@@ -16,10 +16,10 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
-from wasmrun.machine import capi, messages
+from wasmrun.machine import messages
 from wasmrun.machine.abi.base import HANDLER, Given
-from wasmrun.machine.failures import failure
-from wasmrun.machine.instance import ALLOC, ENTRY, FREE, TRAP, VALUES, copy_in, copy_out
+from wasmrun.machine.hotpath import Step
+from wasmrun.machine.record import ALLOC, ENTRY, FREE, VALUES
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
@@ -179,51 +179,38 @@ class Native(NativeCodec):
             instance.find(b"wasmrun_free", FREE)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
-        """Copy the event in, call the handler, copy the answer out: the hot path, written out flat."""
-        words = instance.words
-        record = instance.record
-        address = instance.address
-        context = instance.context
-        values = instance.values
-        length = len(payload)
-        pointer = 0
-        if length:
-            words[record + VALUES] = length
-            error = capi.call(context, address + ALLOC * 8, values, 1, address + TRAP * 8)
-            if error or words[record + TRAP]:
-                raise failure(instance, error or 0)
-            pointer = words[record + VALUES] & _MASK32
-            if not pointer:
-                raise OutOfMemory(
-                    f"the function has no memory for an event of {length} bytes (wasmrun_alloc answered 0)"
-                )
-            if pointer + length > instance.memory_bytes and not instance.holds(pointer, length):
-                raise InvalidAnswer(
-                    f"wasmrun_alloc answered {pointer} for {length} bytes; the function's memory has "
-                    f"{instance.memory_bytes}"
-                )
-            copy_in(instance.memory_base + pointer, payload, length)
-        words[record + VALUES] = pointer
-        words[record + VALUES + 2] = length
-        error = capi.call(context, address + ENTRY * 8, values, 2, address + TRAP * 8)
-        if error or words[record + TRAP]:
-            raise failure(instance, error or 0)
-        packed = words[record + VALUES]
-        pointer = packed >> 32
-        length = packed & _MASK32
-        if pointer + length > instance.memory_bytes and not instance.holds(pointer, length):
-            raise InvalidAnswer(
-                f"the function answered {length} bytes at {pointer}, which are not in its memory of "
-                f"{instance.memory_bytes} bytes"
+        """Copy the event in, call the handler, copy the answer out."""
+        answer = instance.engine.crossings.call(
+            instance.context, instance.address, instance.memory_base, instance.memory_bytes, self._result_bytes, payload
+        )
+        if type(answer) is bytes:
+            return answer
+        raise self._ended(instance, int(answer), len(payload))
+
+    def _ended(self, instance: Instance, step: int, length: int) -> BaseException:
+        """The exception for an event of *length* bytes that ended at *step*, from what that left in the record."""
+        if step in (Step.FAILED_IN_ALLOC, Step.FAILED):
+            return instance.failed()
+        value = instance.words[instance.record + VALUES]
+        if step == Step.NO_MEMORY:
+            return OutOfMemory(f"the function has no memory for an event of {length} bytes (wasmrun_alloc answered 0)")
+        if step == Step.EVENT_OUTSIDE:
+            return InvalidAnswer(
+                f"wasmrun_alloc answered {value & _MASK32} for {length} bytes; the function's memory has "
+                f"{instance.current_memory_bytes()}"
             )
-        if length > self._result_bytes:
-            raise ResultTooLarge(
+        pointer, length = value >> 32, value & _MASK32
+        if step == Step.ANSWER_OUTSIDE:
+            return InvalidAnswer(
+                f"the function answered {length} bytes at {pointer}, which are not in its memory of "
+                f"{instance.current_memory_bytes()} bytes"
+            )
+        if step == Step.ANSWER_TOO_LARGE:
+            return ResultTooLarge(
                 f"the function answered {format_size(length)}, more than its limit of "
                 f"{format_size(self._result_bytes)}; answer less, or raise `result_bytes`"
             )
-        if not pointer and length:
-            raise InvalidAnswer(f"the function answered {length} bytes at a null pointer")
-        return copy_out(instance.memory_base + pointer, length)  # type: ignore[no-any-return]  # a py_object
+        return InvalidAnswer(f"the function answered {length} bytes at a null pointer")
 
     def release(self, instance: Instance) -> None:
         """Call ``wasmrun_free`` for the answer; the values that named it are still in the record."""

@@ -11,7 +11,7 @@ from wasmrun.errors import InvalidAnswer, InvalidEvent, InvalidFunction, printab
 from wasmrun.machine import capi
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import failure
-from wasmrun.machine.instance import ENTRY, TRAP
+from wasmrun.machine.record import ENTRY, TRAP
 
 if TYPE_CHECKING:
     from wasmrun.function import Function

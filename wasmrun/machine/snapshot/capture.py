@@ -13,9 +13,10 @@ from wasmrun.limits import KIB, STACKS
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine, address_space
-from wasmrun.machine.instance import RECORD_WORDS, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import ExternType, Module
 from wasmrun.machine.program import detect
+from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.snapshot import contents
 from wasmrun.machine.snapshot.contents import Contents
 from wasmrun.machine.snapshot.copy import Copy, make_copy

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from wasmrun.errors import GuestTrap
 from wasmrun.machine import capi
-from wasmrun.machine.instance import ENTRY, INSTANCE, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE
+from wasmrun.machine.record import ENTRY, INSTANCE
 from wasmrun.machine.snapshot.contents import Contents
 from wasmrun.machine.snapshot.copy import Copy
 from wasmrun.machine.snapshot.image import segments

@@ -1,0 +1,125 @@
+"""The hot path: what an event of the usual kind needs of the engine, as five steps.
+
+    open → prepare → arm → call → close
+
+`compiled` makes one crossing into C of each; `stepwise` makes the engine's calls one by one through ctypes, and needs
+no compiler. Both leave the same in an instance's record, and say the same.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from wasmrun.errors import HostError
+
+if TYPE_CHECKING:
+    from wasmrun.machine.engine import Engine
+
+VARIABLE = "WASMRUN_HOTPATH"
+"""The variable that says which of the two is taken; the compiled one, where there is one, without it."""
+
+KINDS = ("compiled", "ctypes")
+
+
+class Step(enum.IntEnum):
+    """How `Crossings.call` ended where it gives no answer."""
+
+    FAILED_IN_ALLOC = 1
+    NO_MEMORY = 2
+    EVENT_OUTSIDE = 3
+    FAILED = 4
+    ANSWER_OUTSIDE = 5
+    ANSWER_TOO_LARGE = 6
+    ANSWER_AT_NULL = 7
+
+
+class Plan(NamedTuple):
+    """What the sandboxes of one function have in common.
+
+    ``limits`` are those of a store: memory bytes, table elements, instances, tables, memories. ``pre`` is 0 where
+    `Crossings.prepare` is not for them.
+    """
+
+    engine: int
+    look: int
+    limits: tuple[int, int, int, int, int]
+    pre: int = 0
+    entry: bytes = b""
+    has_free: bool = False
+
+
+class Crossings(Protocol):
+    """The five steps, for the instances of one engine. Addresses are plain numbers."""
+
+    kind: str
+    """One of `KINDS`."""
+
+    def plan(self, plan: Plan) -> Any:
+        """*plan* as `open` and `prepare` take it."""
+        ...
+
+    def open(self, plan: Any) -> tuple[int, int]:
+        """A store with every limit set: its address and its context's."""
+        ...
+
+    def prepare(self, plan: Any, context: int, record: int) -> int | None:
+        """Instantiate, and put the handles of what the native ABI calls into the record; the memory's address.
+
+        None where there is an error or a trap in the record instead. For what runs no guest code then.
+        """
+        ...
+
+    def arm(self, context: int, fuel: int, ticks: int) -> None:
+        """Give the guest *fuel* (0: it is not metered), and *ticks* until it is looked at."""
+        ...
+
+    def call(self, context: int, record: int, memory: int, memory_bytes: int, most: int, event: bytes) -> bytes | int:
+        """The answer to *event*, of *most* bytes at most, or the `Step` at which there was none.
+
+        The memory is at *memory*, and has had *memory_bytes* at least.
+        """
+        ...
+
+    def close(self, store: int) -> None:
+        """Delete the store."""
+        ...
+
+
+def check_kind(environ: Mapping[str, str]) -> str | None:
+    """The kind that *environ* names, if any. Raises `HostError` where it is none."""
+    kind = environ.get(VARIABLE) or None
+    if kind is not None and kind not in KINDS:
+        raise HostError(f"{VARIABLE} must be {' or '.join(KINDS)}, not {kind!r}")
+    return kind
+
+
+def is_compiled() -> bool:
+    """Whether this installation has the compiled hot path."""
+    try:
+        from wasmrun.machine.hotpath import _crossings  # noqa: F401  # it may not have been built
+    except ImportError:
+        return False
+    return True
+
+
+def crossings(engine: Engine, kind: str | None) -> Crossings:
+    """The hot path of *kind* for *engine*; without a kind the compiled one, where there is one.
+
+    Raises `HostError` where it was asked for, and there is none.
+    """
+    if kind != "ctypes":
+        try:
+            from wasmrun.machine.hotpath.compiled import Compiled
+
+            return Compiled()
+        except ImportError as error:
+            if kind == "compiled":
+                raise HostError(
+                    f"{VARIABLE} asks for the compiled hot path, which this installation does not have ({error}); "
+                    "install wasmrun where a C compiler is, or unset it"
+                ) from None
+    from wasmrun.machine.hotpath.stepwise import Stepwise
+
+    return Stepwise(engine.words, engine.address)
