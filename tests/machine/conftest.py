@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -15,6 +16,7 @@ from wasmrun.machine import capi
 from wasmrun.machine.compiler import CompileLimits
 from wasmrun.machine.config import EngineSettings, new_config
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.hotpath import check_kind
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.loader import Loader, read_source
 from wasmrun.machine.program import Program
@@ -38,7 +40,7 @@ SETTINGS = EngineSettings(512 * KIB, True)
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """One engine, with room for a few sandboxes."""
-    engine = Engine(SETTINGS, 16, RECORD_WORDS)
+    engine = Engine(SETTINGS, 16, RECORD_WORDS, check_kind(os.environ))
     yield engine
     engine.close()
 

@@ -23,6 +23,8 @@ class _Engine(NamedTuple):
     engine: str | None
     engine_problem: str | None
     max_sandboxes: int
+    hotpath: str | None
+    hotpath_problem: str | None
 
 
 @click.command(name="doctor")
@@ -48,6 +50,7 @@ def command(as_json: bool, cache_dir: str | None) -> None:
     _line("python", python)
     _line("engine", engine.engine, engine.engine_problem)
     _line("sandboxes", f"at most {engine.max_sandboxes} in one process")
+    _line("hot path", engine.hotpath, engine.hotpath_problem)
     _line("cache", directory, cache_problem)
     for wall in walls:
         _line(wall.name, wall.detail, None if wall.is_up else wall.detail)
@@ -61,7 +64,7 @@ def _engine() -> _Engine:
         from wasmrun.machine import capi
         from wasmrun.machine.engine import MOST_SLOTS, probe_address_space
     except HostError as error:
-        return _Engine(None, error.message, 0)
+        return _Engine(None, error.message, 0, None, None)
     package = os.path.basename(os.path.dirname(os.path.dirname(capi.LIBRARY_PATH)))
     none, most = 0, MOST_SLOTS
     while none < most:
@@ -72,7 +75,16 @@ def _engine() -> _Engine:
             most = middle - 1
         else:
             none = middle
-    return _Engine(f"{package} {metadata.version(package)}", None, most)
+    return _Engine(f"{package} {metadata.version(package)}", None, most, *_hotpath())
+
+
+def _hotpath() -> tuple[str | None, str | None]:
+    from wasmrun.machine.hotpath import check_kind, choose  # as above
+
+    try:
+        return choose(check_kind(os.environ)), None
+    except HostError as error:
+        return None, error.message
 
 
 def _cache_problem(directory: str) -> str | None:

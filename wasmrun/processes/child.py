@@ -15,11 +15,12 @@ def main() -> None:
 
     import psutil
 
-    from wasmrun.machine import inspection
+    from wasmrun.machine import hotpath, inspection
     from wasmrun.machine.abi import command, native, plain
     from wasmrun.processes.worker import Job, Worker
 
-    del encodings, psutil, inspection, command, native, plain
+    hotpath.choose(None)
+    del encodings, psutil, hotpath, inspection, command, native, plain
     Worker(Job(job)).run()
 
 

@@ -34,6 +34,7 @@ from wasmrun.machine.abi.base import Codec, Given
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.failures import Stopped
+from wasmrun.machine.hotpath import check_kind
 from wasmrun.machine.inspection import Inspection, inspect_file
 from wasmrun.machine.loader import Compiled, Loader
 from wasmrun.processes import wire
@@ -132,7 +133,7 @@ class ProcessExecutor(BaseExecutor):
         state = self._state
         self._hosts = HostThreads(lambda watch: _enter_host_thread(state, watch))
         self._roster = Roster(
-            WorkerSettings(max_sandboxes, parse_duration(idle), required, limit),
+            WorkerSettings(max_sandboxes, parse_duration(idle), required, limit, check_kind(os.environ)),
             lambda: Loader(directory, compile_limits),
             self._hosts,
             None if host_timeout is None else parse_duration(host_timeout),

@@ -51,6 +51,7 @@ class WorkerSettings(NamedTuple):
     idle: float
     required: frozenset[str] | None
     memory_limit: int | None
+    hotpath: str | None = None
 
 
 class Entry(Client):
@@ -223,6 +224,7 @@ class Roster:
             "max_sandboxes": self._settings.max_sandboxes,
             "wait": _WORKER_WAIT,
             "idle": self._settings.idle,
+            "hotpath": self._settings.hotpath,
             "log_level": logging.WARNING,
             "looping": [looping.key, looping.facts._asdict(), looping.artifact.hex()],
             "walls": walls,

@@ -116,8 +116,9 @@ class _Core(Core):
 
 
 class _Executor(Executor):
-    def __init__(self, worker: Worker, code: _Code, **settings: Any) -> None:
+    def __init__(self, worker: Worker, code: _Code, hotpath: str | None, **settings: Any) -> None:
         super().__init__(**settings)
+        self._settings = self._settings._replace(hotpath=hotpath)  # a worker has no variables
         self._worker = worker
         self._code = code
 
@@ -183,6 +184,7 @@ class Worker:
         self._executor = _Executor(
             self,
             self._code,
+            job["hotpath"],
             threads=1,
             max_sandboxes=job["max_sandboxes"],
             wait=job["wait"],

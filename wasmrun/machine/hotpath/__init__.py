@@ -95,31 +95,31 @@ def check_kind(environ: Mapping[str, str]) -> str | None:
     return kind
 
 
-def is_compiled() -> bool:
-    """Whether this installation has the compiled hot path."""
+def choose(kind: str | None) -> str:
+    """The kind that is taken where *kind* was named: that one, else the compiled one where there is one.
+
+    Raises `HostError` where the compiled one was named, and this installation does not have it.
+    """
+    if kind == "ctypes":
+        return kind
     try:
-        from wasmrun.machine.hotpath import _crossings  # noqa: F401  # it may not have been built
-    except ImportError:
-        return False
-    return True
+        import wasmrun.machine.hotpath.compiled  # noqa: F401  # it may not have been built
+    except ImportError as error:
+        if kind == "compiled":
+            raise HostError(
+                f"{VARIABLE} asks for the compiled hot path, which this installation does not have ({error}); "
+                "install wasmrun where a C compiler and Python's headers are, or unset it"
+            ) from None
+        return "ctypes"
+    return "compiled"
 
 
 def crossings(engine: Engine, kind: str | None) -> Crossings:
-    """The hot path of *kind* for *engine*; without a kind the compiled one, where there is one.
+    """The hot path for *engine*, of the kind that `choose` says. Raises `HostError` as that does."""
+    if choose(kind) == "compiled":
+        from wasmrun.machine.hotpath.compiled import Compiled
 
-    Raises `HostError` where it was asked for, and there is none.
-    """
-    if kind != "ctypes":
-        try:
-            from wasmrun.machine.hotpath.compiled import Compiled
-
-            return Compiled()
-        except ImportError as error:
-            if kind == "compiled":
-                raise HostError(
-                    f"{VARIABLE} asks for the compiled hot path, which this installation does not have ({error}); "
-                    "install wasmrun where a C compiler is, or unset it"
-                ) from None
+        return Compiled()
     from wasmrun.machine.hotpath.stepwise import Stepwise
 
     return Stepwise(engine.words, engine.address)

@@ -30,11 +30,11 @@ class Compiled:
 
     kind = "compiled"
     # The functions themselves, so that nothing of Python's stands between a caller and them.
-    open = staticmethod(compiled.open)
+    open = staticmethod(compiled.open_store)
     prepare = staticmethod(compiled.prepare)
     arm = staticmethod(compiled.arm)
     call = staticmethod(compiled.call)
-    close = staticmethod(compiled.close)
+    close = staticmethod(compiled.close_store)
 
     def plan(self, plan: Plan) -> int:
         """The address of *plan* as C lays it out; what is there lives as long as the number."""

@@ -58,7 +58,7 @@ typedef struct { engine_api engine; bool is_bound; } module_state;
 
 static const engine_api *api_of(PyObject *module) {
   module_state *state = PyModule_GetState(module);
-  if (state == NULL || state->is_bound) return state == NULL ? NULL : &state->engine;
+  if (state != NULL && state->is_bound) return &state->engine;
   PyErr_SetString(PyExc_RuntimeError, "the engine's functions are not known yet: call bind() first");
   return NULL;
 }
@@ -81,7 +81,10 @@ PyDoc_STRVAR(bind_doc, "bind(addresses, /)\n--\n\nUse the engine's functions at 
 static PyObject *bind(PyObject *module, PyObject *addresses) {
   module_state *state = PyModule_GetState(module);
   void *found[FUNCTIONS];
-  if (state == NULL) return NULL;
+  if (state == NULL) {
+    PyErr_SetString(PyExc_RuntimeError, "the module is not set up yet");
+    return NULL;
+  }
   for (int at = 0; at < FUNCTIONS; at++) {
     PyObject *address = PyMapping_GetItemString(addresses, NAMES[at]);
     if (address == NULL) return NULL;
@@ -97,7 +100,7 @@ static PyObject *bind(PyObject *module, PyObject *addresses) {
   Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(open_doc, "open(plan, /)\n--\n\nA store with every limit set: its address and its context's.");
+PyDoc_STRVAR(open_doc, "open_store(plan, /)\n--\n\nA store with every limit set: its address and its context's.");
 
 static PyObject *open_store(PyObject *module, PyObject *const *args, Py_ssize_t given) {
   const engine_api *api = api_of(module);
@@ -202,7 +205,7 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t given)
   return PyBytes_FromStringAndSize(memory + pointer, (Py_ssize_t)length);
 }
 
-PyDoc_STRVAR(close_doc, "close(store, /)\n--\n\nDelete the store.");
+PyDoc_STRVAR(close_doc, "close_store(store, /)\n--\n\nDelete the store.");
 
 static PyObject *close_store(PyObject *module, PyObject *store) {
   const engine_api *api = api_of(module);
@@ -217,11 +220,11 @@ static PyObject *close_store(PyObject *module, PyObject *store) {
 
 static PyMethodDef methods[] = {
   {"bind", bind, METH_O, bind_doc},
-  {"open", (PyCFunction)(void (*)(void))open_store, METH_FASTCALL, open_doc},
+  {"open_store", (PyCFunction)(void (*)(void))open_store, METH_FASTCALL, open_doc},
   {"prepare", (PyCFunction)(void (*)(void))prepare, METH_FASTCALL, prepare_doc},
   {"arm", (PyCFunction)(void (*)(void))arm, METH_FASTCALL, arm_doc},
   {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, call_doc},
-  {"close", close_store, METH_O, close_doc},
+  {"close_store", close_store, METH_O, close_doc},
   {NULL, NULL, 0, NULL},
 };
 
