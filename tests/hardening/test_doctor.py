@@ -65,7 +65,15 @@ def test_doctor_prints_a_line_for_each_wall(tmp_path: Path) -> None:
     """Under the versions, the sandboxes and the cache."""
     lines = doctor(WASMRUN_CACHE_DIR=str(tmp_path)).splitlines()
     titles = [line[:14].strip() for line in lines]
-    assert [title for title in titles if title] == ["wasmrun", "python", "engine", "sandboxes", "hot path", "cache", *NAMES]
+    assert [title for title in titles if title] == [
+        "wasmrun",
+        "python",
+        "engine",
+        "sandboxes",
+        "hot path",
+        "cache",
+        *NAMES,
+    ]
     assert f"cache          {tmp_path}" in lines
 
 
@@ -89,7 +97,9 @@ def test_doctor_with_json_tells_the_same(tmp_path: Path) -> None:
 def test_doctor_says_which_hot_path_is_taken(tmp_path: Path) -> None:
     """The one that is named; a name that is none, and what to do about it."""
     assert json.loads(doctor("--json", "--cache-dir", str(tmp_path), WASMRUN_HOTPATH="ctypes"))["hotpath"] == "ctypes"
-    assert "hot path       missing: WASMRUN_HOTPATH must be" in doctor("--cache-dir", str(tmp_path), WASMRUN_HOTPATH="c")
+    assert "hot path       missing: WASMRUN_HOTPATH must be" in doctor(
+        "--cache-dir", str(tmp_path), WASMRUN_HOTPATH="c"
+    )
 
 
 def test_doctor_tells_of_a_cache_that_cannot_be_used(tmp_path: Path) -> None:
