@@ -127,6 +127,10 @@ class BaseProgram:
     runs_at_start: bool
     store_limits: tuple[int, int, int, int, int]
     """Memory bytes, table elements, instances, tables, memories."""
+    is_prepared_at_once = False
+    """Whether the hot path prepares its sandboxes in one step."""
+    plan: Any
+    """What the hot path needs to know of it."""
 
     def __init__(
         self,
@@ -153,6 +157,13 @@ class BaseProgram:
         self.config: dict[bytes, bytes] = {}
         self.link: Link | ComponentLink | None = None
         self.pre = 0
+
+    def _make_plan(self, *, has_free: bool = False) -> None:
+        engine = self.engine
+        plan = Plan(engine.pointer, engine.look_address or 0, self.store_limits)
+        if self.is_prepared_at_once:
+            plan = plan._replace(pre=self.pre, entry=self.abi.entry.encode(), has_free=has_free)
+        self.plan = engine.crossings.plan(plan)
 
     def close(self) -> None:
         """Free the linked program and its code. Harmless when repeated."""
@@ -218,7 +229,7 @@ class Program(BaseProgram):
             self._link(offered)
             self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
             self.is_prepared_at_once = self.abi.name == "native" and not self.runs_at_start
-            self.plan = self._make_plan()
+            self._make_plan(has_free="wasmrun_free" in module.exports)
             if adapt is not None:
                 self.abi = adapt(self.abi, self.runs_at_start)
         except BaseException:
@@ -241,15 +252,6 @@ class Program(BaseProgram):
         self.store_limits = (memory, function.table_elements, 2, 1, 2)
         self.config = {name.encode(): value.encode() for name, value in function.config}
         self.link = Link(kernel(), self.module, self._linker)
-
-    def _make_plan(self) -> Any:
-        """What the hot path needs to know of the program."""
-        engine = self.engine
-        plan = Plan(engine.pointer, engine.look_address or 0, self.store_limits)
-        if self.is_prepared_at_once:
-            has_free = "wasmrun_free" in self.module.exports
-            plan = plan._replace(pre=self.pre, entry=self.abi.entry.encode(), has_free=has_free)
-        return engine.crossings.plan(plan)
 
     def _link(self, offered: Offered) -> None:
         if self.uses_wasi:

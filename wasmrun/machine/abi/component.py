@@ -19,7 +19,7 @@ from wasmrun.errors import (
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.components import binding, failing
-from wasmrun.machine.instance import ENTRY, INSTANCE, VALUES, copy_out
+from wasmrun.machine.record import ENTRY, INSTANCE, VALUES, copy_out
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:

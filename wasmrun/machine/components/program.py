@@ -17,9 +17,10 @@ from wasmrun.machine.components.linker import Body, Linker
 from wasmrun.machine.components.loaded import Component
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import Exchange, refusal
-from wasmrun.machine.instance import INSTANCE, Instance
+from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE
 from wasmrun.machine.program import BaseProgram, Detected, check_directories
+from wasmrun.machine.record import INSTANCE
 from wasmrun.units import format_size
 
 _OWN = re.compile(r"wasmrun:function/(logger|http)@1\.\d+\.\d+(\..+)?")
@@ -165,6 +166,7 @@ class ComponentProgram(BaseProgram):
         try:
             self.link = Link(engine, component, offered, has_wasi=self.uses_wasi)
             self.runs_at_start = bool(self.abi.start_up) or self._runs_code_to_instantiate(self.link)
+            self._make_plan()
             if adapt is not None:
                 self.abi = adapt(self.abi, self.runs_at_start)
         except BaseException:
