@@ -19,7 +19,7 @@ from wasmrun.invocation import Report
 from wasmrun.machine.artifacts import default_directory
 from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.hotpath import check_kind
-from wasmrun.machine.loader import Compiled, form_of, settings_for
+from wasmrun.machine.loader import Compiled
 from wasmrun.runner import Runner
 from wasmrun.shelf import PoolStats
 from wasmrun.units import parse_duration
@@ -95,14 +95,17 @@ class Executor(BaseExecutor):
         return Loaded(*program.detected, program.abi.entry, program.abi.is_raw)
 
     def compile(self, function: Function) -> Compiled:
-        """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""
+        """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`.
+
+        With an Extism plug-in goes its kernel.
+        """
         check_function(function)
-        return self._open().core.loader.compile(function, settings_for(function, form_of(function)))
+        return self._open().core.loader.compile_parts(function)
 
     def is_compiled(self, function: Function) -> bool:
         """Whether *function* is in the cache, so that loading it takes no compiler."""
         check_function(function)
-        return self._open().core.loader.has(function, settings_for(function, form_of(function)))
+        return self._open().core.loader.has_parts(function)
 
     def prewarm(self, function: Function) -> int:
         """Load *function* and fill its pool now; the number of sandboxes that are ready.

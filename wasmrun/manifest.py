@@ -85,7 +85,8 @@ def _module(wasm: Any, path: str, module_bytes: int) -> dict[str, Any]:
         raise ValueError('"wasm" must be a list with one module in it')
     if len(wasm) > 1:
         raise ValueError(
-            f'"wasm" has {len(wasm)} modules; linking modules is not supported: link them when they are built'
+            f'"wasm" has {len(wasm)} modules: they are not linked when a plug-in is loaded, since the engine bounds each '
+            "memory and not their sum; link them when they are built, or name the one that needs no other"
         )
     item = _object(wasm[0], "wasm[0]", ("path", "data", "url", "name", "hash", "method", "headers", "header"))
     if item.get("url") is not None:

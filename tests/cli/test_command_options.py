@@ -193,7 +193,7 @@ def test_an_option_that_is_wrong_in_its_variable_is_named(run: Run, monkeypatch:
         (("run",), "Missing argument 'MODULE'"),
         (("run", "x.wasm", "--memroy", "1"), "--memroy"),
         (("run", "x.wasm", "--memory"), "--memory"),
-        (("bench",), "Missing argument 'MODULE...'"),
+        (("bench",), "Missing argument 'MODULE'"),
         (("bench", "x.wasm", "--cold", "0"), "'--cold': 0 is not in the range"),
         (("inspect",), "Missing argument 'MODULE'"),
         (("compile", "a.wasm", "b.wasm"), "unexpected extra argument"),

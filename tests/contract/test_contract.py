@@ -686,11 +686,13 @@ class TestContract:
         assert own.stats().pool.in_flight == 0
 
     def test_inspect_says_why_a_function_could_not_run(self, shared: Either) -> None:
-        """And refuses what is no module."""
+        """And what a file is that is no module."""
         looked = shared.inspect(wasmrun.Function(kit.HOST, entry="ask_raw"))
         assert looked.problem is None or "call" in str(looked)
+        looked = shared.inspect(wasmrun.Function(b"\x1f\x8b garbage"))
+        assert (looked.kind, looked.abi) == ("a gzip file", None)
         with pytest.raises(wasmrun.InvalidFunction):
-            shared.inspect(wasmrun.Function(b"\0asm garbage"))
+            shared.inspect(wasmrun.Function("none.wasm"))
 
     def test_unload_forgets_a_function(self, own: Either, gate: Gate) -> None:
         """Unless it is not there, or an event of it runs; it may come back."""

@@ -14,6 +14,7 @@ import pytest
 from extism_kit import ECHO, PLUGINS, A, plugin
 
 import wasmrun
+from wasmrun import cli
 
 ECHOED = (PLUGINS / "echo.wasm").read_bytes()
 SHA = hashlib.sha256(ECHOED).hexdigest()
@@ -71,7 +72,7 @@ def test_checksum_is_checked(tmp_path: Path, local: wasmrun.Executor, wasm: dict
         ([], "it must be a JSON object"),
         ({}, '"wasm" must be a list with one module'),
         ({"wasm": []}, '"wasm" must be a list with one module'),
-        ({"wasm": [{"path": "a"}, {"path": "b"}]}, "has 2 modules; linking modules is not supported"),
+        ({"wasm": [{"path": "a"}, {"path": "b"}]}, "has 2 modules: they are not linked when a plug-in is loaded"),
         ({"wasm": [{"url": "https://a.test/x.wasm"}]}, "nothing is downloaded"),
         ({"wasm": [{}]}, 'must have a "path" or "data"'),
         ({"wasm": ["x"]}, r"wasm\[0\] must be a JSON object"),
@@ -129,6 +130,48 @@ def test_manifest_runs_from_a_shell(tmp_path: Path) -> None:
     status, _, said = run("x.wasm", "--manifest", path)
     assert status == 2
     assert "--manifest: it names the module; leave MODULE out" in said
+
+
+def test_manifest_is_taken_by_every_command_that_looks_at_a_function(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """`compile` does all that the first run would have to, kernel included; `bench` takes it beside modules."""
+    path, cache = write(tmp_path, config={"k": "v"}), ["--cache-dir", str(tmp_path)]
+
+    def run(*args: Any) -> dict[str, Any]:
+        assert cli.status_of([*map(str, args), *cache, "--json"]) == 0
+        found: dict[str, Any] = json.loads(capfdbinary.readouterr().out)
+        return found
+
+    function = wasmrun.from_manifest(path, entry="reverse")
+    with wasmrun.Executor(cache_dir=tmp_path) as executor:
+        assert not executor.is_compiled(function)
+        assert run("compile", "--manifest", path)["was_cached"] is False
+        assert executor.is_compiled(function)
+        assert run("compile", "--manifest", path)["was_cached"] is True
+        names = {item["name"] for item in run("cache", "list")["artifacts"]}
+        assert names == {"echo", "extism-kernel"}
+        (tmp_path / "m.json").write_text("{}")
+        assert executor.invoke(function, "ab") == "ba"
+    path = write(tmp_path, config={"k": "v"})
+    found = run("inspect", "--manifest", path, "--entry", "reverse")
+    assert (found["abi"], found["entry"], found["problem"]) == ("extism", "reverse", None)
+    few = ["--cold", "2", "--warm", "2", "--event", '"ab"', "--duration", "10ms"]
+    measured = run("bench", "--manifest", path, "--entry", "reverse", *few)["functions"]
+    assert [item["function"] for item in measured] == ["echo"]
+
+
+def test_compiled_kernel_needs_no_compiler(tmp_path: Path) -> None:
+    """Neither in this process nor in workers."""
+    function = wasmrun.from_manifest(write(tmp_path), entry="reverse")
+    with wasmrun.ProcessExecutor(cache_dir=tmp_path, processes=1) as executor:
+        assert not executor.is_compiled(function)
+        executor.compile(function)
+        assert executor.is_compiled(function)
+        for artifact in tmp_path.glob("*kernel*"):
+            artifact.unlink()
+    with wasmrun.Executor(cache_dir=tmp_path, compile_limits=wasmrun.CompileLimits(cpu=0.001)) as executor:
+        assert executor.invoke(function, "ab") == "ba"
 
 
 def test_oracle_takes_the_same_manifest(tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def test_source_that_is_empty_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\x7fELF\2\1\1\0", "not WebAssembly: it starts with 7f 45 4c 46, not with 00 61 73 6d"),
-        (b"#!/usr/bin/env python", "not WebAssembly: it starts with 23 21 2f 75"),
-        (b" ", "not WebAssembly: it starts with 20, not"),
+        (b"\x7fELF\2\1\1\0", "not WebAssembly, but an ELF file"),
+        (b"#!/usr/bin/env python", "not WebAssembly, but a script"),
+        (b" ", "not WebAssembly, but text that is no WAT"),
         (BINARY[:20], "truncated: "),
     ],
     ids=["elf", "script", "space", "truncated"],

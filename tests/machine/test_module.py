@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -136,7 +137,7 @@ def test_module_with_vectors_in_a_signature_is_no_crash(run: Callable[..., wasmr
         ),
         (
             "(module (table 1 funcref) (table 1 funcref))",
-            "the module does not fit this engine: .*defined tables count of 2 exceeds the per-instance limit of 1",
+            "does not fit this engine: module table does not fit in .*: defined tables count of 2 exceeds the per-instance limit of 1$",
         ),
         ("(module " + "(global (mut v128) (v128.const i64x2 0 0))" * 50_000 + ")", None),
         ("(module (memory 65536))", None),
@@ -148,11 +149,12 @@ def test_module_that_the_pool_has_no_room_for_is_refused_by_name(
 ) -> None:
     """What compiles, but fits no sandbox; and what just fits, does."""
     function = wasmrun.Function(source, warm=0, memory="4GiB")
+    found = executor.inspect(function)
     if message is None:
-        assert executor.inspect(function).functions == 0
+        assert found.artifact_bytes > 0
     else:
-        with pytest.raises(InvalidFunction, match=message):
-            executor.inspect(function)
+        assert found.problem is not None
+        assert re.search(message, found.problem)
 
 
 def test_module_is_loaded_without_proc(

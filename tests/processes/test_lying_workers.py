@@ -185,7 +185,7 @@ def test_function_that_a_worker_says_it_loaded_is_a_host_error(lie: str, lying: 
 
 
 @pytest.mark.parametrize(
-    "answer", ["'inspected', 7", "'inspected', [[]] * 15", "'inspected', [{}] * 15", "'inspected'"]
+    "answer", ["'inspected', 7", "'inspected', [[]] * 18", "'inspected', [{}] * 18", "'inspected'"]
 )
 def test_inspection_by_a_worker_that_lies_is_a_host_error(answer: str, lying: Lying) -> None:
     """What it found is only shown, and shown it must be possible."""

@@ -24,7 +24,15 @@ from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, writ
 from wasmrun.bench.samples import PLACES, Measured
 from wasmrun.cli.bench_fuel import profile
 from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, read_event
-from wasmrun.cli.options import Command, cache_option, event_option, function_options, json_option, options
+from wasmrun.cli.options import (
+    Command,
+    cache_option,
+    event_option,
+    function_options,
+    json_option,
+    manifest_option,
+    options,
+)
 from wasmrun.cli.output import print_json, tell
 from wasmrun.cli.table import BENCH
 from wasmrun.errors import WasmrunError, printable
@@ -56,8 +64,9 @@ class _Other(NamedTuple):
 
 
 @click.command(name="bench", cls=Command)
-@click.argument("modules", type=click.Path(), nargs=-1, required=True, metavar="MODULE...")
+@click.argument("modules", type=click.Path(), nargs=-1, metavar="MODULE...")
 @event_option
+@manifest_option
 @function_options
 @_count_option("cold")
 @_count_option("warm")
@@ -104,6 +113,8 @@ def command(
         _check_plot(plot)
     wanted = [_budget(text) for text in budgets]
     others = [_other(path) for path in compare_with]
+    if settings["manifest"] or not modules:
+        modules = ("", *modules)  # which stands for the manifest
     data = read_event(event_text(event, modules[0]))
     files = (*modules, *(other.path for other in others if other.found is None))
     functions = _functions(files, settings)
@@ -207,10 +218,13 @@ def _other(path: str) -> _Other:
 
 def _functions(modules: Sequence[str], settings: dict[str, Any]) -> list[Function]:
     """The functions to measure, named after their files, or after their paths where that would be one name twice."""
-    functions = [make_function(module, settings, warm=0) for module in modules]
+    plain = {name: value for name, value in settings.items() if name != "manifest"}
+    functions = [make_function(module, plain if module else settings, warm=0) for module in modules]
     taken = Counter(function.label for function in functions)
     return [
-        function if taken[function.label] == 1 else replace(function, name=printable(module, 256))
+        function
+        if taken[function.label] == 1
+        else replace(function, name=printable(module or settings["manifest"], 256))
         for function, module in zip(functions, modules, strict=True)
     ]
 

@@ -8,14 +8,22 @@ from typing import Any
 import click
 
 from wasmrun.cli.inputs import make_function
-from wasmrun.cli.options import Command, cache_option, function_options, json_option, module_argument
+from wasmrun.cli.options import (
+    Command,
+    cache_option,
+    function_options,
+    json_option,
+    manifest_option,
+    module_or_manifest,
+)
 from wasmrun.cli.output import print_json
 from wasmrun.executor import Executor
 from wasmrun.units import format_duration, format_size
 
 
 @click.command(name="compile", cls=Command)
-@module_argument
+@module_or_manifest
+@manifest_option
 @function_options
 @json_option
 @cache_option

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from wasmrun.cli.inputs import make_function
-from wasmrun.cli.options import Command, cache_option, function_options, json_option, module_argument
+from wasmrun.cli.options import (
+    Command,
+    cache_option,
+    function_options,
+    json_option,
+    manifest_option,
+    module_or_manifest,
+)
 from wasmrun.cli.output import print_json
 from wasmrun.errors import InvalidFunction, outcome, printable
 from wasmrun.executor import Executor
@@ -20,7 +27,8 @@ _NAME_COLUMNS = 40
 
 
 @click.command(name="inspect", cls=Command)
-@module_argument
+@module_or_manifest
+@manifest_option
 @function_options
 @json_option
 @cache_option

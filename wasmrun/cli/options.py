@@ -65,6 +65,8 @@ def options(specs: tuple[table.Option, ...]) -> Callable[[Decorated], Decorated]
 
 
 module_argument = click.argument("module", type=click.Path(), metavar="MODULE")
+module_or_manifest = click.argument("module", type=click.Path(), default="", metavar="MODULE")
+manifest_option = option(table.MANIFEST)
 function_options = options(table.FUNCTION)
 event_option = option(table.EVENT)
 json_option = option(table.JSON)

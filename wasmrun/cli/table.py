@@ -134,7 +134,7 @@ OUTPUT = Option(
     short="-o",
 )
 
-MANIFEST = Option("manifest", "--manifest", "Extism manifest of the plug-in to run, in the place of MODULE.", "FILE")
+MANIFEST = Option("manifest", "--manifest", "Extism manifest of the plug-in, in the place of MODULE.", "FILE")
 
 BENCH = (
     Option(

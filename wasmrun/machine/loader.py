@@ -98,6 +98,11 @@ class Loader:
             raise HostError(f"the artifact cannot be stored in {self.cache.directory}; is the disk full?")
         return Compiled(key, False, len(artifact))
 
+    def compile_parts(self, function: Function) -> Compiled:
+        """As `compile`, with what is loaded beside *function*; what is told is the function's own."""
+        own, *_ = [self.compile(part, settings) for part, settings in _parts(function)]
+        return own
+
     def prepare(self, function: Function, settings: EngineSettings) -> Prepared:
         """The artifact of *function*, for another process to load. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
@@ -117,6 +122,10 @@ class Loader:
         if found is not None:
             os.close(found[0])
         return found is not None
+
+    def has_parts(self, function: Function) -> bool:
+        """As `has`, with what is loaded beside *function*."""
+        return all(self.has(part, settings) for part, settings in _parts(function))
 
     def _compile(
         self, function: Function, settings: EngineSettings, key: str, source: bytes, *, is_text: bool
@@ -206,6 +215,17 @@ class Loader:
                     if self.cache is not None:
                         self.cache.remember(name, self._library)
             return self._library
+
+
+def _parts(function: Function) -> list[tuple[Function, EngineSettings]]:
+    """*function* and what is loaded beside it, each with its engine: an Extism plug-in has a kernel."""
+    form = form_of(function)
+    settings = settings_for(function, form)
+    if form != "plugin":
+        return [(function, settings)]
+    from wasmrun.machine.kernel import kernel_for  # few programs run plug-ins
+
+    return [(function, settings), (kernel_for(function), settings)]
 
 
 def _start(function: Function) -> str:

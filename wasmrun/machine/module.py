@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
@@ -109,8 +110,14 @@ def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module | C
 
 def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts, artifact_bytes: int) -> Module:
     if error:
-        raise InvalidFunction(f"the module does not fit this engine: {printable(capi.take_error(error))}")
+        raise InvalidFunction(f"the module does not fit this engine: {printable(_causes(capi.take_error(error)))}")
     return Module(engine, out.value or 0, facts, artifact_bytes)
+
+
+def _causes(text: str) -> str:
+    """The engine's chain of causes on one line, without the name that the artifact's file has in this process."""
+    lines = [re.sub(r"^\d+: ", "", line.strip()) for line in text.splitlines()]
+    return ": ".join(line for line in lines if line not in ("", "Caused by:") and "/proc/self/fd/" not in line)
 
 
 def _imports(module: int) -> tuple[Import, ...]:

@@ -153,16 +153,19 @@ class ProcessExecutor(BaseExecutor):
         return Loaded(*self._with_lane(crew, entry, lambda lane: self._roster.known(lane, entry).shape)[:4])
 
     def compile(self, function: Function) -> Compiled:
-        """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`."""
+        """Compile *function* into the cache without loading it. Raises `InvalidFunction` or `HostError`.
+
+        With an Extism plug-in goes its kernel.
+        """
         check_function(function)
         self._open()
-        return self._roster.loader.compile(function, engine_settings(function))
+        return self._roster.loader.compile_parts(function)
 
     def is_compiled(self, function: Function) -> bool:
         """Whether *function* is in the cache, so that loading it takes no compiler."""
         check_function(function)
         self._open()
-        return self._roster.loader.has(function, engine_settings(function))
+        return self._roster.loader.has_parts(function)
 
     def prewarm(self, function: Function) -> int:
         """Load *function* and fill its pool now, in as many workers as are free; the sandboxes that are ready.
