@@ -44,7 +44,7 @@ class Item(ctypes.Structure):
 check_layout(((Value, 32), (ValueType, 16), (Item, 24)))
 
 # Kinds of values (wasmtime_component_valkind_t).
-BOOL, U8, U32, U64, STRING, LIST, ENUM, RESULT, RESOURCE = 0, 5, 7, 8, 12, 13, 17, 19, 21
+BOOL, U32, U64, STRING, LIST, ENUM, RESULT, RESOURCE = 0, 6, 8, 12, 13, 17, 19, 21
 # Kinds of types (wasmtime_component_valtype_kind_t), by the names that WIT has for them.
 TYPE_NAMES = (
     "bool", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f32", "f64", "char", "string", "list", "record",

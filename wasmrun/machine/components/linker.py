@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wasmrun.errors import HostError
+from wasmrun.errors import GuestTrap, HostError, printable
 from wasmrun.machine import capi
-from wasmrun.machine.components import binding
+from wasmrun.machine.components import binding, values
 from wasmrun.machine.components.binding import addressof
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import CALL_FUEL, NoFuel
@@ -31,9 +31,12 @@ class Linker:
         self.pointer: int = binding.linker_new(engine.pointer)
         self._callbacks: list[Any] = []
 
-    def define(self, place: str, name: str, body: Body) -> None:
-        """Offer *body*, guarded, as the function *name* of the instance *place*; with no place, as one by itself."""
-        callback = binding.HostCallback(_guard(self.engine, body))
+    def define(self, place: str, name: str, body: Body, takes: tuple[int, ...], *, gives: bool = True) -> None:
+        """Offer *body*, guarded, as the function *name* of the instance *place*; with no place, as one by itself.
+
+        *takes* are the kinds of its arguments; it *gives* a result or none.
+        """
+        callback = binding.HostCallback(_guard(self.engine, body, f"{place}.{name}", takes, int(gives)))
         self._callbacks.append(callback)
         text = name.encode()
         with self._at(place) as at:
@@ -97,17 +100,23 @@ def _never(*_: int) -> int:
     return capi.error_new(b"not here") or 0
 
 
-def _guard(engine: Engine, body: Body) -> Callable[..., int]:
+def _guard(engine: Engine, body: Body, name: str, takes: tuple[int, ...], gives: int) -> Callable[..., int]:
     live = engine.live
+    wanted = (takes, gives)
 
-    def call(_data: int, context: int, _type: int, values: int, _count: int, results: int, _results: int) -> int:
+    def call(_data: int, context: int, _type: int, arguments: int, count: int, results: int, result_count: int) -> int:
         # As for modules: charged, its sandbox found by the store, ended when its time is over, and never raising.
         instance = None
         try:
             instance = live[context]
             if not instance.charge(CALL_FUEL):
                 raise NoFuel
-            body(instance, values, results)
+            # A function of ours has the type that the component declares, even in the place of one of the engine's.
+            if (values.kinds(arguments, count), result_count) != wanted:
+                raise GuestTrap(
+                    f"the component declares {printable(name)} with other types than it has", kind="host call"
+                )
+            body(instance, arguments, results)
             if instance.stop is None and time.monotonic_ns() >= instance.deadline_ns:
                 instance.stop = "deadline"
             if instance.stop is None:

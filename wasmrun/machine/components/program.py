@@ -224,7 +224,9 @@ class Link:
             preview2.define(self._linker)
         for name, body in offered.items():
             place, _, call = name.rpartition(".")
-            self._linker.define(place, call, body)
+            is_log = body is hostcalls.log
+            takes = (binding.ENUM, binding.STRING) if is_log else (binding.STRING,)
+            self._linker.define(place, call, body, takes, gives=not is_log)
 
     @property
     def pointer(self) -> int:

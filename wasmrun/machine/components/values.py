@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ctypes
 
+from wasmrun.errors import GuestTrap, printable
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding
 from wasmrun.machine.components.binding import Value, addressof
 
 SIZE = 32
 _word = ctypes.c_uint64.from_address
+_byte = ctypes.c_uint8.from_address
+
+
+def kinds(address: int, count: int) -> tuple[int, ...]:
+    """The kinds of *count* values at *address*."""
+    return tuple(_byte(place).value for place in range(address, address + SIZE * count, SIZE))
 
 
 def text_at(address: int) -> tuple[int, int]:
@@ -75,11 +82,13 @@ def put_resource(context: int, address: int, number: int, type_: int) -> None:
 
 
 def resource_at(context: int, address: int) -> int:
-    """The number of the host's resource in the value at *address*. Raises `ValueError`."""
+    """The number of the host's resource in the value at *address*. Raises `GuestTrap` where that is none."""
+    if _byte(address).value != binding.RESOURCE:
+        raise GuestTrap("the component gave a value that is no resource", kind="host call")
     host = ctypes.c_void_p()
     error = binding.resource_from_any(context, Value.from_address(address).first, addressof(host))
     if error:
-        raise ValueError(capi.take_error(error))
+        raise GuestTrap(f"the component gave another resource: {printable(capi.take_error(error))}", kind="host call")
     number: int = binding.resource_number(host.value)
     binding.resource_delete(host.value)
     return number

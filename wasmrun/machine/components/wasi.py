@@ -34,6 +34,7 @@ _WASI = re.compile(rf"wasi:({'|'.join(_INTERFACES)})@0\.2\.\d+")
 
 _POLLABLE = 1
 """The engine's number for our kind of resource."""
+_RESOURCE = binding.RESOURCE
 _READY = 0
 """The one thing to wait for that is always there: files and streams, as in preview 1."""
 _MOST_POLLABLES = 10_000
@@ -105,11 +106,11 @@ def define(linker: Linker) -> None:
     version = binding.WASI_VERSION
     poll, clock = f"wasi:io/poll@{version}", f"wasi:clocks/monotonic-clock@{version}"
     linker.define_resource(poll, "pollable", _POLLABLE, _drop)
-    linker.define(poll, "[method]pollable.ready", _is_ready)
-    linker.define(poll, "[method]pollable.block", _block)
-    linker.define(poll, "poll", _poll)
-    linker.define(clock, "subscribe-duration", _subscribe_duration)
-    linker.define(clock, "subscribe-instant", _subscribe_instant)
+    linker.define(poll, "[method]pollable.ready", _is_ready, (_RESOURCE,))
+    linker.define(poll, "[method]pollable.block", _block, (_RESOURCE,), gives=False)
+    linker.define(poll, "poll", _poll, (binding.LIST,))
+    linker.define(clock, "subscribe-duration", _subscribe_duration, (binding.U64,))
+    linker.define(clock, "subscribe-instant", _subscribe_instant, (binding.U64,))
     for interface, resources in (
         ("io/streams", ("input-stream", "output-stream")),
         ("sockets/tcp", ("tcp-socket",)),
@@ -117,13 +118,15 @@ def define(linker: Linker) -> None:
         ("sockets/ip-name-lookup", ("resolve-address-stream",)),
     ):
         for resource in resources:
-            linker.define(f"wasi:{interface}@{version}", f"[method]{resource}.subscribe", _subscribe_ready)
-    for interface, name in (
-        ("tcp-create-socket", "create-tcp-socket"),
-        ("udp-create-socket", "create-udp-socket"),
-        ("ip-name-lookup", "resolve-addresses"),
+            linker.define(
+                f"wasi:{interface}@{version}", f"[method]{resource}.subscribe", _subscribe_ready, (_RESOURCE,)
+            )
+    for interface, name, takes in (
+        ("tcp-create-socket", "create-tcp-socket", (binding.ENUM,)),
+        ("udp-create-socket", "create-udp-socket", (binding.ENUM,)),
+        ("ip-name-lookup", "resolve-addresses", (_RESOURCE, binding.STRING)),
     ):
-        linker.define(f"wasi:sockets/{interface}@{version}", name, _deny)
+        linker.define(f"wasi:sockets/{interface}@{version}", name, _deny, takes)
 
 
 def _drop(instance: Instance, number: int) -> None:
