@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wasmrun.projects import scaffold
+from wasmrun.projects import sdk
 from wasmrun.projects.languages import LANGUAGES
 from wasmrun.projects.project import read_project
 
@@ -117,7 +117,7 @@ def test_new_names_the_argument_that_is_missing_or_wrong(args: tuple[str, ...], 
 
 def test_new_leaves_nothing_where_it_fails(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an installation without the SDK."""
-    monkeypatch.setattr(scaffold, "_PACKAGE", str(place / "elsewhere"))
+    monkeypatch.setattr(sdk, "_PACKAGE", str(place / "elsewhere"))
     done = run("new", "a", "--lang", "c")
     assert done.status == 70
     assert "lacks guest_sdk/c/wasmrun.h" in done.err

@@ -39,7 +39,12 @@ def make_function(module: str, settings: dict[str, Any], **more: Any) -> Functio
         )
     if os.path.isdir(module):
         module, more = _of_project(module, more)
-    given = {name: value for name, value in settings.items() if value not in (None, ()) and name != "manifest"}
+    given = {
+        name: value
+        for name, value in settings.items()
+        # A flag that was not given is False.
+        if value not in (None, ()) and value is not False and name != "manifest"
+    }
     if manifest:
         return _of_manifest(manifest, {**more, **given})
     # A file may be called "(1).wasm", which would be taken for a module's text.

@@ -16,7 +16,13 @@ from wasmrun.errors import HostError
 from wasmrun.projects.project import FILE, OUTPUT, Project, files_of
 from wasmrun.projects.recipe import Recipe, ToolchainMissing
 
-_COOKS = {"c": "zig", "cpp": "zig", "zig": "zig", "go": "golang", "rust": "rust", "assemblyscript": "asc"}
+_COOKS = {
+    **dict.fromkeys(("c", "cpp", "zig"), "zig"),
+    "go": "golang",
+    "rust": "rust",
+    "assemblyscript": "asc",
+    "javascript": "javascript",
+}
 
 _NO_SOURCES = (FILE, "README.md", "test_function.py")
 """Files that no compiler reads."""
@@ -91,7 +97,7 @@ def _run(recipe: Recipe, directory: str, environ: Mapping[str, str]) -> None:
     if done.returncode != 0:
         # As a shell tells of a signal.
         status = done.returncode if done.returncode > 0 else 128 - done.returncode
-        raise CompilerFailed(os.path.basename(recipe.command[0]), status)
+        raise CompilerFailed(recipe.name or os.path.basename(recipe.command[0]), status)
 
 
 def _inputs(project: Project) -> str:

@@ -81,6 +81,15 @@ LANGUAGES = {
             ("sources", "arguments"),
             has_one_source=True,
         ),
+        Language(
+            "javascript",
+            "JavaScript",
+            (".js", ".mjs"),
+            {"javascript/wasmrun.d.ts": "sdk/wasmrun.d.ts"},
+            "pip install wasmrun",
+            ("sources",),
+            has_one_source=True,
+        ),
     )
 }
 

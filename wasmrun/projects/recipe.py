@@ -16,12 +16,14 @@ class Recipe(NamedTuple):
 
     *variables* are set beside those of the environment. *made* is where the tool puts the module, where that is its
     own affair; else it is the path that the recipe was asked for. *toolchain* tells one from another, its version too.
+    *name* is what the command is called, where its file is called otherwise.
     """
 
     toolchain: str
     command: tuple[str, ...]
     variables: dict[str, str]
     made: str | None = None
+    name: str | None = None
 
 
 Cook = Callable[[Project, str, Mapping[str, str]], Recipe]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 
-from wasmrun.errors import HostError
 from wasmrun.projects.languages import Language
 from wasmrun.projects.project import check_name
+from wasmrun.projects.sdk import sdk_file
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-_TEMPLATES = os.path.join(_PACKAGE, "projects", "templates")
+_TEMPLATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "templates")
 
 _ENDING = ".in"
 """Of a template's files, so that no tool takes them for what they will be."""
@@ -39,7 +37,7 @@ def make_project(path: str, language: Language) -> list[str]:
                 {"NAME": name, "TITLE": language.title, "INSTALL": language.install},
             )
         for source, target in language.sdk.items():
-            _copy(_sdk(source), os.path.join(temporary, target))
+            _copy(sdk_file(source), os.path.join(temporary, target))
         os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -62,15 +60,6 @@ def _fill(template: str, directory: str, words: dict[str, str]) -> None:
             made = file.removesuffix(_ENDING).replace("dot-", ".", 1)
             with open(os.path.join(target, made), "w", encoding="utf-8") as output:
                 output.write(text)
-
-
-def _sdk(path: str) -> str:
-    """Where the SDK's *path* is: in the installed package, or beside it in a checkout."""
-    for root in (_PACKAGE, os.path.dirname(_PACKAGE)):
-        found = os.path.join(root, "guest_sdk", path)
-        if os.path.exists(found):
-            return found
-    raise HostError(f"this installation of wasmrun lacks guest_sdk/{path}; install it again")
 
 
 def _copy(source: str, target: str) -> None:
