@@ -314,6 +314,7 @@ def test_reference_has_every_public_name() -> None:
                 "bench echo.wasm --fuel-profile events --fuel-baseline less.json",
             ],
         ),
+        ("profile", ["profile words.wasm --duration 300ms --output out --event @large"]),
         ("inspect", ["inspect echo.wasm"]),
         ("compile", ["compile echo.wasm"]),
         ("cache list", ["cache list"]),
@@ -329,10 +330,12 @@ def test_reference_has_every_key_that_json_prints(
     monkeypatch.chdir(place / "guest_sdk" / "c" / "examples")
     assert cli.status_of(["compile", "echo.wasm"]) == 0
     save_less_fuel(place / "less.json")
+    (place / "large").write_text(json.dumps({"text": "some words " * 200_000}))
     capfd.readouterr()
     found: set[str] = set()
     for line in lines:
-        words = [str(place / word) if word in ("other", "less.json") else word for word in line.split()]
+        words = [f"@{place / word[1:]}" if word == "@large" else word for word in line.split()]
+        words = [str(place / word) if word in ("other", "out", "less.json") else word for word in words]
         cli.status_of([*words, "--json"])
         found |= set(keys(json.loads(capfd.readouterr().out)))
     (text,) = (line for line in table("JSON") if line.startswith(f"| `{title}` "))

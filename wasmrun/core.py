@@ -142,7 +142,11 @@ class Core:
                 kernel = self._kernels[engine] = Kernel(engine, self._load_kernel(engine, function))
             return kernel
 
-    # What differs in a worker process
+    # What differs elsewhere: in a worker process, and where guests are profiled
+
+    def _new_engine(self, settings: EngineSettings, slots: int) -> Engine:
+        """An engine for *settings*."""
+        return Engine(settings, slots, RECORD_WORDS, self.settings.hotpath)
 
     def _form(self, function: Function) -> str:
         """What the code of *function* is, as `form_of` has it."""
@@ -219,7 +223,7 @@ class Core:
                         f"no slots left for an engine with another stack size or metering: {taken} of {MOST_SLOTS} are "
                         "taken; lower max_sandboxes"
                     )
-                engine = Engine(key, slots, RECORD_WORDS, self.settings.hotpath)
+                engine = self._new_engine(key, slots)
                 found = self._engines[key] = engine, _streams(engine)
             return found
 

@@ -68,6 +68,7 @@ SAMPLES = {
     "--http-network": "10.0.0.0/8",
     "--http-requests": "7",
     "--init-timeout": "7s",
+    "--interval": "7ms",
     "--json": "1",
     "--lang": "c",
     "--log-bytes": "7KiB",

@@ -178,6 +178,17 @@ def test_ctrl_c_ends_a_benchmark(save: Save, tmp_path: Path) -> None:
         assert interrupt(process) == (130, b"", b"\nwasmrun: interrupted\n")
 
 
+@pytest.mark.parametrize("command", ["bench", "profile"])
+def test_ctrl_c_ends_a_measurement(command: str, save: Save, tmp_path: Path) -> None:
+    """Of a guest that does not end by itself."""
+    guest = save(programs.WRITE_FILE_AND_SPIN)
+    with popen(command, guest, "--timeout", "60s", "--dir", f"{tmp_path}::/data") as process:
+        wait_for((tmp_path / "file").exists)
+        started = time.monotonic()
+        assert interrupt(process) == (130, b"", b"\nwasmrun: interrupted\n")
+        assert time.monotonic() - started < 5
+
+
 def test_ctrl_c_ends_a_compiler(save: Save) -> None:
     """Its process is gone, too."""
     guest = save("(module (func " + "(if (i32.const 1) (then (nop)))" * 200_000 + "))")

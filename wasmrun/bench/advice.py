@@ -50,8 +50,8 @@ def _warm(measured: Measured) -> Iterator[str]:
     cold, warm = measured.fresh, measured.of("warm")
     if cold is not None and warm is not None and _is_below(warm, cold, 0.67):
         yield (
-            f"a warm start takes {warm.seconds(50) / cold.seconds(50):.2f} of a {cold.name} one ({_of(warm)} for "
-            f"{_of(cold)}): keep sandboxes ready for as many events as come at once (warm=N)"
+            f"a warm start takes {_of(warm)}, a {cold.name} one {_of(cold)}: keep sandboxes ready for as many events as "
+            "come at once (warm=N)"
         )
 
 

@@ -11,7 +11,9 @@ from rich.table import Table
 
 from wasmrun.bench.comparison import TOO_FEW, Comparison, Difference
 from wasmrun.bench.percentiles import Interval, percentile
+from wasmrun.bench.profiling import Spot
 from wasmrun.bench.samples import Measured, Samples
+from wasmrun.errors import printable
 from wasmrun.units import format_duration
 
 _NO_TERMINAL = 1_000
@@ -223,3 +225,20 @@ def _chance(one: Difference) -> str:
     if one.verdict == TOO_FEW:
         return ""
     return f"{one.p:.2g}" if one.p >= 0.0001 else "<0.0001"
+
+
+def draw_spots(console: Console, spots: Sequence[Spot], most: int) -> None:
+    """The first *most* functions in which samples were, as shares of all."""
+    whole = sum(spot.itself for spot in spots) or 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("self", "", "total", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("function", overflow="fold")
+    for spot in spots[:most]:
+        name = escape(printable(spot.name))
+        table.add_row(
+            f"{spot.itself / whole:.1%}", str(spot.itself), f"{spot.total / whole:.1%}", str(spot.total), name
+        )
+    console.print(table)
+    if len(spots) > most:
+        console.print(f"and {len(spots) - most} more")

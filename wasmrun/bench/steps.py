@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from wasmrun.calls import check_function
 from wasmrun.core import Core
@@ -41,6 +41,12 @@ class SteppedSandbox(Sandbox):
         """As for every instance."""
         self.instantiate_began = perf_counter_ns()
         super().instantiate()
+        self.instantiate_ended = perf_counter_ns()
+
+    def prepare_at_once(self) -> None:
+        """The same, where looking exports up is a part of it."""
+        self.instantiate_began = perf_counter_ns()
+        super().prepare_at_once()
         self.instantiate_ended = perf_counter_ns()
 
 
@@ -134,27 +140,40 @@ def split(executor: StepExecutor, function: Function, event: Any, into: dict[str
     executor.with_sandbox(function, event, make, live)
 
 
-def call_again(executor: StepExecutor, function: Function, event: Any, count: int) -> tuple[list[int], str | None]:
-    """Call one sandbox of *function* again and again: what *count* calls after the first took, in nanoseconds.
+class Again(NamedTuple):
+    """What calls of one sandbox took after its first one, and what preparing it took, in nanoseconds.
 
-    Fewer, with the reason, where its instance cannot take another event.
+    ``reason`` says why there are fewer calls than were asked for.
     """
 
-    def live(sandbox: Sandbox, payload: bytes) -> tuple[list[int], str | None]:
+    prepare: int
+    calls: list[int]
+    reason: str | None
+
+
+def call_again(executor: StepExecutor, function: Function, event: Any, *, count: int, seconds: float) -> Again:
+    """Call one sandbox of *function* again and again, at most *count* times, and for *seconds* at most."""
+
+    def live(sandbox: Sandbox, payload: bytes) -> Again:
         sandbox.prepare()
         sandbox.run(payload, sandbox.program.timeout_ns)
-        taken: list[int] = []
+        calls: list[int] = []
+
+        def fewer(reason: str | None = None) -> Again:
+            return Again(sandbox.prepare_ns, calls, reason)
+
         if not sandbox.program.abi.can_reuse:
-            return taken, f"an instance of the {sandbox.program.abi.name} ABI takes one event"
-        for _ in range(count):
+            return fewer(f"an instance of the {sandbox.program.abi.name} ABI takes one event")
+        until = perf_counter_ns() + int(seconds * 1e9)
+        while len(calls) < count and perf_counter_ns() < until:
             if not sandbox.clean_up():
-                return taken, "its instance failed to take its answer back"
+                return fewer("its instance failed to take its answer back")
             started = perf_counter_ns()
             try:
                 sandbox.run(payload, sandbox.program.timeout_ns)
             except FunctionError as error:
-                return taken, f"an instance that had an event fails at the next one: {type(error).__name__}"
-            taken.append(perf_counter_ns() - started)
-        return taken, None
+                return fewer(f"an instance that had an event fails at the next one: {type(error).__name__}")
+            calls.append(perf_counter_ns() - started)
+        return fewer()
 
     return executor.with_sandbox(function, event, SteppedSandbox, live)

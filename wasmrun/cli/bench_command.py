@@ -23,7 +23,7 @@ from wasmrun.bench.plot import CannotPlot, check_plot, draw_plot
 from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, write_whole
 from wasmrun.bench.samples import PLACES, Measured
 from wasmrun.cli.bench_fuel import profile
-from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, read_event
+from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, parse_time, read_event
 from wasmrun.cli.options import (
     Command,
     cache_option,
@@ -38,7 +38,6 @@ from wasmrun.cli.table import BENCH
 from wasmrun.errors import WasmrunError, printable
 from wasmrun.executor import Executor, Loaded
 from wasmrun.function import Function
-from wasmrun.units import parse_duration
 
 _MOST_THREADS = 256
 _MOST_SECONDS = 600.0
@@ -107,7 +106,12 @@ def command(
         raise Misuse("--fuel-baseline: it is for --fuel-profile, which is missing")
     gc.enable()  # which is how programs run functions
     plan = Plan(
-        cold, warm, _duration(duration), _concurrency(concurrency), _rates(rate), PLACES if processes else PLACES[:1]
+        cold,
+        warm,
+        parse_time("duration", duration, most=_MOST_SECONDS),
+        _concurrency(concurrency),
+        _rates(rate),
+        PLACES if processes else PLACES[:1],
     )
     if plot is not None:
         _check_plot(plot)
@@ -143,16 +147,6 @@ def _refuse_with_fuel(modules: tuple[str, ...], others: dict[str, Any]) -> None:
             raise Misuse(f"{flag}: it has no meaning with --fuel-profile, which runs its events and tells their fuel")
     if len(modules) > 1:
         raise Misuse("--fuel-profile: it is for one MODULE")
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise Misuse(f"--duration: {error}") from None
-    if not 0 < seconds <= _MOST_SECONDS:
-        raise Misuse(f"--duration: it must be above 0, and at most {_MOST_SECONDS:g}s")
-    return seconds
 
 
 def _concurrency(text: str) -> tuple[int, ...]:

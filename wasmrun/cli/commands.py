@@ -17,7 +17,8 @@ USAGE = 2
 
 _COMMANDS = {
     "run": "Run a function once.",
-    "bench": "Measure cold and warm starts of functions.",
+    "bench": "Measure what functions cost: starts, calls, load, fuel.",
+    "profile": "Tell where a function spends its time.",
     "inspect": "Tell what a module is, and what it needs.",
     "compile": "Compile a module into the cache ahead of time.",
     "snapshot": "Run a module's start-up once, and write a module that begins after it.",

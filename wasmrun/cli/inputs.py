@@ -10,6 +10,7 @@ from wasmrun.cli.table import flag_of
 from wasmrun.errors import InvalidEvent, InvalidFunction
 from wasmrun.function import Function
 from wasmrun.jsontext import from_json
+from wasmrun.units import parse_duration
 
 if TYPE_CHECKING:
     from wasmrun.executor import Loaded
@@ -118,6 +119,18 @@ def parse_event(data: bytes | None, hint: str = "") -> Any:
         return from_json(data)
     except ValueError as error:
         raise InvalidEvent(f"the event is not JSON: {error}{hint}") from None
+
+
+def parse_time(name: str, text: str, *, most: float, least: float = 0.0) -> float:
+    """The seconds that the option --*name* says: above 0, from *least* to *most*. Raises `Misuse`."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise Misuse(f"--{name}: {error}") from None
+    if not max(least, 1e-9) <= seconds <= most:
+        bounds = f"from {least:g}s to {most:g}s" if least else f"above 0, and at most {most:g}s"
+        raise Misuse(f"--{name}: it must be {bounds}")
+    return seconds
 
 
 def event_for(loaded: Loaded, data: bytes | None) -> Any:

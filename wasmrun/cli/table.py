@@ -129,21 +129,25 @@ CACHE_DIR = Option(
 OUTPUT = Option(
     "output",
     "--output",
-    "File for the snapshot, or - for standard output.  [default: MODULE with the ending .snapshot.wasm]",
+    "File to write, or - for standard output.  [default: MODULE with the ending .snapshot.wasm or .profile.json]",
     "FILE",
     short="-o",
 )
 
 MANIFEST = Option("manifest", "--manifest", "Extism manifest of the plug-in, in the place of MODULE.", "FILE")
 
+DURATION = Option(
+    "duration",
+    "--duration",
+    "Time to measure for: at most for each kind of start and each load; a profiled event is run again until then.  [default: 1s]",
+    "TIME",
+    default="1s",
+)
+
+INTERVAL = Option("interval", "--interval", "Time between two samples.  [default: 1ms]", "TIME", default="1ms")
+
 BENCH = (
-    Option(
-        "duration",
-        "--duration",
-        "Time that each kind of start, and each load, is measured for at most.  [default: 1s]",
-        "TIME",
-        default="1s",
-    ),
+    DURATION,
     Option(
         "concurrency",
         "--concurrency",

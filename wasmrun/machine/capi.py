@@ -287,6 +287,12 @@ table_size = _declare(quick, "wasmtime_table_size", c_uint64, _P, _P)
 table_get = _declare(quick, "wasmtime_table_get", c_bool, _P, _P, c_uint64, _P)
 func_to_raw = _declare(quick, "wasmtime_func_to_raw", _P, _P, _P)
 
+# What only the profiling of guests uses.
+guestprofiler_new = _declare(quick, "wasmtime_guestprofiler_new", _P, _P, _P, c_uint64, _P, _N)
+guestprofiler_sample = _declare(quick, "wasmtime_guestprofiler_sample", None, _P, _P, c_uint64)
+guestprofiler_finish = _declare(slow, "wasmtime_guestprofiler_finish", _P, _P, _P)
+guestprofiler_delete = _declare(quick, "wasmtime_guestprofiler_delete", None, _P)
+
 error_new = _declare(quick, "wasmtime_error_new", _P, c_char_p)
 error_delete = _declare(quick, "wasmtime_error_delete", None, _P)
 error_message = _declare(quick, "wasmtime_error_message", None, _P, _P)

@@ -58,9 +58,18 @@ class Engine:
     A record is the memory that the C API writes a sandbox's handles and values to. All records are
     one array, addressed in words of 8 bytes, so that a sandbox costs no allocation of its own. *hotpath* names the
     kind of hot path that its instances take.
+
+    Ticks may come more often than every `TICK_NS`, never more rarely: then guests are looked at more often.
     """
 
-    def __init__(self, settings: EngineSettings, slots: int, record_words: int, hotpath: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        slots: int,
+        record_words: int,
+        hotpath: str | None = None,
+        tick_ns: int = TICK_NS,
+    ) -> None:
         room = settings.room
         self.memories = memories = slots * room.memories
         probe_address_space(memories)
@@ -84,7 +93,7 @@ class Engine:
         self.pointer: int = capi.engine_new(config) or 0
         if not self.pointer:
             raise HostError("wasmtime refused its engine's settings")
-        self.ticker = Ticker(self.pointer)
+        self.ticker = Ticker(self.pointer, tick_ns)
         self.spare = threading.Lock()
         """Whoever holds it may have one instance without a record, beyond the slots."""
         self._pid = os.getpid()

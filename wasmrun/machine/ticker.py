@@ -83,9 +83,9 @@ def check_layout() -> None:
 
 
 class Ticker:
-    """Ticks of one engine, from `start` to `stop`. The caller keeps the two from running at once."""
+    """Ticks of one engine, *tick_ns* apart, from `start` to `stop`. The caller keeps the two from running at once."""
 
-    def __init__(self, engine: int) -> None:
+    def __init__(self, engine: int, tick_ns: int = TICK_NS) -> None:
         self.is_running = False
         self._timer = _Timer()
         self._pid = os.getpid()
@@ -103,7 +103,7 @@ class Ticker:
             hint = "; raise the limit on pending signals (ulimit -i)" if code == errno.EAGAIN else ""
             raise HostError(f"no timer for deadlines: {os.strerror(code)}{hint}")
         self._handle = handle.value or 0
-        self._on = (ctypes.c_long * 4)(0, TICK_NS, 0, TICK_NS)
+        self._on = (ctypes.c_long * 4)(0, tick_ns, 0, tick_ns)
         self._off = (ctypes.c_long * 4)(0, 0, 0, 0)
 
     def start(self) -> None:
