@@ -181,7 +181,7 @@ def test_baseline_is_read_as_it_was_saved(tmp_path: Path) -> None:
     baseline = read_baseline(str(path))
     assert baseline.fuel == {"a": 5, "c": 2**63 - 1}
     assert baseline.names == {"a": "a", "c": "c"}
-    assert set(baseline.versions) == {"wasmrun", "engine", "python"}
+    assert set(baseline.versions) == {"wasmrun", "engine", "python", "hotpath"}
     assert regression(needs_of(a=5, c=2**63 - 1), baseline) == ((), (), (), baseline.versions)
 
 

@@ -155,9 +155,7 @@ def test_profile_of_a_plug_in_is_refused(profiler: ProfileExecutor) -> None:
         warm=0,
         entry="f",
     )
-    with pytest.raises(
-        wasmrun.InvalidFunction, match="cannot be profiled: their work is spread over several modules"
-    ):
+    with pytest.raises(wasmrun.InvalidFunction, match="cannot be profiled: their work is spread over several modules"):
         profiler.profile(plugin, b"", duration=0.1)
 
 

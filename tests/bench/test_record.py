@@ -34,7 +34,7 @@ def test_record_has_every_sample_and_what_it_depends_on(measured: Make, tmp_path
     found = measured("[red]f", cold=5, steady_call=2, loads=(load,))._replace(notes=("reused: it takes one",))
     packed = record([found], {"cold": 1_000})
     assert set(packed) == {"format", "version", "made", "versions", "machine", "settings", "functions"}
-    assert set(packed["versions"]) == {"wasmrun", "engine", "python"}
+    assert set(packed["versions"]) == {"wasmrun", "engine", "python", "hotpath"}
     assert set(packed["machine"]) == {"system", "machine", "processor", "processors", "load"}
     path = tmp_path / "saved.json"
     write_whole(str(path), to_bytes(packed))

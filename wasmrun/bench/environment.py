@@ -9,12 +9,18 @@ from typing import Any
 
 from wasmrun import __version__
 from wasmrun.machine import capi
+from wasmrun.machine.hotpath import check_kind, choose
 
 
 def versions() -> dict[str, str]:
-    """Of what was measured, and of what measured it."""
+    """Of what was measured, and of what measured it; and which hot path that took."""
     package = os.path.basename(os.path.dirname(os.path.dirname(capi.LIBRARY_PATH)))
-    return {"wasmrun": __version__, "engine": metadata.version(package), "python": platform.python_version()}
+    return {
+        "wasmrun": __version__,
+        "engine": metadata.version(package),
+        "python": platform.python_version(),
+        "hotpath": choose(check_kind(os.environ)),
+    }
 
 
 def machine() -> dict[str, Any]:

@@ -16,8 +16,8 @@ from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.loader import read_source
-from wasmrun.machine.program import Program
 from wasmrun.machine.profiling import Profile, ProfilingEngine
+from wasmrun.machine.program import Program
 from wasmrun.machine.snapshot.contents import read
 from wasmrun.sandbox import Sandbox
 
