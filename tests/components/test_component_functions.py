@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from lifted import CONTEXT, CONTEXT_BYTES, ECHO, answer, component, text
 
 import wasmrun
-from tests.components.guests import CONTEXT, CONTEXT_BYTES, ECHO, answer, component, text
 from wasmrun.base_executor import BaseExecutor
 
 VALUES = [None, True, -(2**70), 1.5, "ä€😀\0\n", [], {}, {"a": [1, {"b": "c"}]}, "x" * 100_000]

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
+from lifted import component
 
 import wasmrun
-from tests.components.guests import component
 from wasmrun.base_executor import BaseExecutor
 
 _POINTER = "(i64.const 0x414141414141)"

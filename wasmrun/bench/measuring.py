@@ -20,7 +20,7 @@ from wasmrun.errors import HostError
 from wasmrun.executor import Loaded
 from wasmrun.function import Function
 from wasmrun.machine.compiler import CompileLimits, compile_module
-from wasmrun.machine.loader import form_of, read_source, settings_for
+from wasmrun.machine.loader import read_source, settings_for
 from wasmrun.processes.executor import ProcessExecutor
 
 ROUNDS = 10
@@ -310,5 +310,5 @@ def _compile_anew(function: Function) -> None:
         from wasmrun.machine.snapshot.taking import take  # for the few functions that want it
 
         source, is_text = take(function, source, is_text=is_text, limits=limits).module, False
-    settings = settings_for(function, form_of(function))
+    settings = settings_for(function)
     compile_module(source, is_text=is_text, module_bytes=function.module_bytes, settings=settings, limits=limits)

@@ -283,8 +283,9 @@ def form_of(function: Function) -> str:
     return "plugin" if function.abi is None and b"extism:host/" in source else "module"
 
 
-def settings_for(function: Function, form: str) -> EngineSettings:
-    """The engine that *function* needs, of which *form* is known."""
+def settings_for(function: Function, form: str | None = None) -> EngineSettings:
+    """The engine that *function* needs; *form* where it is known what it is."""
+    form = form or form_of(function)
     return EngineSettings(
         function.stack, function.is_metered, has_kernels=form == "plugin", has_components=form == "component"
     )

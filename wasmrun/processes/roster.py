@@ -234,4 +234,4 @@ class Roster:
 
 def engine_settings(function: Function) -> EngineSettings:
     """What the compiled form of *function* depends on."""
-    return settings_for(function, form_of(function))
+    return settings_for(function)

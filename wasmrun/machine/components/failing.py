@@ -38,7 +38,7 @@ def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseE
         return GuestTrap(f"the function trapped: {cause} in {frames[0]}", kind=KIND, frames=frames)
     if preparing:
         return refusal(cause)
-    return InvalidAnswer(f"the answer cannot be read: {cause}")
+    return InvalidAnswer(f"the function gave what cannot be read: {cause}")
 
 
 def refusal(cause: str) -> InvalidFunction | HostError:

@@ -83,8 +83,8 @@ def _exchanged(exchange: Exchange, before: Callable[[Any], Any], after: Callable
 
 
 def _reply(instance: Instance, answer: bytes, after: Callable[[Any], Any]) -> tuple[bool, bytes]:
-    status, value = messages.decode(answer)
     try:
+        status, value = messages.decode(answer)
         return status == 0, to_json(after(value) if status == 0 else value).encode()
     except ValueError as error:
         failure = HostError(f"a host function answered what JSON has no form for: {printable(str(error))}")

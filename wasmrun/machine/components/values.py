@@ -92,3 +92,10 @@ def resource_at(context: int, address: int) -> int:
     number: int = binding.resource_number(host.value)
     binding.resource_delete(host.value)
     return number
+
+
+def drop_borrowed(context: int, address: int) -> None:
+    """Let go of the engine's resource in the value at *address*, which was lent: a call that keeps one is a trap."""
+    error = binding.resource_drop(context, Value.from_address(address).first)
+    if error:
+        raise ValueError(capi.take_error(error))

@@ -121,12 +121,12 @@ def define(linker: Linker) -> None:
             linker.define(
                 f"wasi:{interface}@{version}", f"[method]{resource}.subscribe", _subscribe_ready, (_RESOURCE,)
             )
-    for interface, name, takes in (
-        ("tcp-create-socket", "create-tcp-socket", (binding.ENUM,)),
-        ("udp-create-socket", "create-udp-socket", (binding.ENUM,)),
-        ("ip-name-lookup", "resolve-addresses", (_RESOURCE, binding.STRING)),
+    for interface, name, body, takes in (
+        ("tcp-create-socket", "create-tcp-socket", _deny, (binding.ENUM,)),
+        ("udp-create-socket", "create-udp-socket", _deny, (binding.ENUM,)),
+        ("ip-name-lookup", "resolve-addresses", _deny_name, (_RESOURCE, binding.STRING)),
     ):
-        linker.define(f"wasi:sockets/{interface}@{version}", name, _deny, takes)
+        linker.define(f"wasi:sockets/{interface}@{version}", name, body, takes)
 
 
 def _drop(instance: Instance, number: int) -> None:
@@ -176,9 +176,15 @@ def _subscribe_instant(instance: Instance, arguments: int, result: int) -> None:
     values.put_resource(instance.context, result, instance.pollables.add(due), _POLLABLE)
 
 
-def _subscribe_ready(instance: Instance, _arguments: int, result: int) -> None:
+def _subscribe_ready(instance: Instance, arguments: int, result: int) -> None:
+    values.drop_borrowed(instance.context, arguments)
     values.put_resource(instance.context, result, _READY, _POLLABLE)
 
 
 def _deny(_instance: Instance, _arguments: int, result: int) -> None:
     values.put_error_case(result, b"access-denied")
+
+
+def _deny_name(instance: Instance, arguments: int, result: int) -> None:
+    values.drop_borrowed(instance.context, arguments)
+    _deny(instance, arguments, result)
