@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wasmrun.projects import sdk
-from wasmrun.projects.languages import LANGUAGES
+from wasmrun.projects.languages import LANGUAGES, language_of
 from wasmrun.projects.project import read_project
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def test_new_project_has_what_it_takes(language: str, make: Callable[..., Path])
     place = make("greeter", language)
     names = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     assert {"wasmrun.toml", "event.json", "test_function.py", "README.md", ".gitignore"} <= names
-    assert any(Path(name).suffix in LANGUAGES[language].endings for name in names)
+    assert LANGUAGES[language] in [language_of(name) for name in names]
     for name in names:
         text = (place / name).read_text(encoding="utf-8")
         assert "@NAME@" not in text

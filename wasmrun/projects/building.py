@@ -22,6 +22,7 @@ _COOKS = {
     "rust": "rust",
     "assemblyscript": "asc",
     "javascript": "javascript",
+    "python": "componentize",
 }
 
 _NO_SOURCES = (FILE, "README.md", "test_function.py")

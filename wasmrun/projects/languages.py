@@ -90,11 +90,22 @@ LANGUAGES = {
             ("sources",),
             has_one_source=True,
         ),
+        Language(
+            "python",
+            "Python",
+            ("handler.py",),  # other projects have tests in Python
+            {
+                **{f"python/{name}.py": f"sdk/{name}.py" for name in ("wasmrun", "component")},
+                "wit/wasmrun.wit": "sdk/wasmrun.wit",
+            },
+            "pip install 'wasmrun[python]'",
+            ("arguments",),
+        ),
     )
 }
 
 
 def language_of(path: str) -> Language | None:
     """The language that a file is written in, by its name."""
-    ending = os.path.splitext(path)[1]
-    return next((language for language in LANGUAGES.values() if ending in language.endings), None)
+    names = {os.path.splitext(path)[1], os.path.basename(path)}
+    return next((language for language in LANGUAGES.values() if not names.isdisjoint(language.endings)), None)
