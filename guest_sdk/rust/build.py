@@ -16,12 +16,58 @@ from wasmrun.projects.recipe import ToolchainMissing
 from wasmrun.projects.rust import TARGET, find_toolchain
 
 HERE = Path(__file__).resolve().parent
+SERDE = "apt-get install --no-install-recommends librust-serde+serde-derive-dev, or a rustup that reaches crates.io"
+"""How to get what the typed example needs besides."""
+
 STACK = 131_072
 """Bytes of stack: a value of any shape is read by recursion, up to 128 levels deep."""
 
 
+class SerdeMissing(Exception):
+    """cargo has no serde to build with."""
+
+
+def build_typed(output: Path) -> list[Path]:
+    """Builds the example that needs serde, and what tests it. Raises as `build` does, and `SerdeMissing`."""
+    found = find_toolchain(str(HERE), os.environ)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(found.variables.get("CARGO_TARGET_DIR", place))
+        settings = {"CARGO_TARGET_DIR": str(made), "RUSTFLAGS": f"-Clink-arg=-zstack-size={STACK}"}
+        copy = Path(place) / "rust"
+        shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns("build", "target"))
+        command = [
+            found.cargo,
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            TARGET,
+            *found.arguments,
+            "--lib",
+            "--example",
+            "probe",
+        ]
+        environ = {**os.environ, **found.variables, **settings}
+        done = subprocess.run(
+            command, cwd=copy / "examples" / "typed", env=environ, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            if any(
+                words in done.stderr
+                for words in ("no matching package named `serde`", "failed to download", "failed to get `serde`")
+            ):
+                raise SerdeMissing
+            print(done.stderr, end="", file=sys.stderr)
+            raise subprocess.CalledProcessError(done.returncode, command)
+        targets = [output / "typed.wasm", output / "probe.wasm"]
+        shutil.copyfile(made / TARGET / "release" / "typed.wasm", targets[0])
+        shutil.copyfile(made / TARGET / "release" / "examples" / "probe.wasm", targets[1])
+    return targets
+
+
 def build(output: Path) -> list[Path]:
-    """Builds every example into *output*. Raises `subprocess.CalledProcessError` and `ToolchainMissing`."""
+    """Builds every other example into *output*. Raises `subprocess.CalledProcessError` and `ToolchainMissing`."""
     found = find_toolchain(str(HERE), os.environ)
     output.mkdir(parents=True, exist_ok=True)
     targets = []
@@ -46,9 +92,13 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
         return 2
+    output = Path(arguments[0]) if arguments else HERE / "build"
     try:
-        for target in build(Path(arguments[0]) if arguments else HERE / "build"):
-            print(f"{target.stat().st_size:7,d} bytes  {target}")
+        for builder in (build, build_typed):
+            for target in builder(output):
+                print(f"{target.stat().st_size:7,d} bytes  {target}")
+    except SerdeMissing:
+        print(f"the typed example was left out: there is no serde; {SERDE}", file=sys.stderr)
     except ToolchainMissing as missing:
         print(missing.message, file=sys.stderr)
         return 1

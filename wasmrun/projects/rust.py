@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,6 +13,9 @@ from wasmrun.projects.project import Project
 from wasmrun.projects.recipe import Recipe, ToolchainMissing, identity, program
 
 TARGET = "wasm32-unknown-unknown"
+
+_CRATES = "/usr/share/cargo/registry"
+"""Where Debian's packages of crates are."""
 
 _LINKERS = ("wasm-ld", *(f"wasm-ld-{version}" for version in range(25, 13, -1)))
 
@@ -52,7 +57,8 @@ def find_toolchain(directory: str, environ: Mapping[str, str]) -> Toolchain:
         vendored = os.path.join(library, "src", "rust", "library", "vendor")
         linker = next((found for linker in _LINKERS if (found := program(linker, environ))), None)
         if os.path.isdir(vendored) and linker is not None:
-            return Toolchain(cargo, name, _sources(vendored), _debian(rustc, linker, environ))
+            cache = _cache(environ)
+            return Toolchain(cargo, name, _sources(vendored, cache), _debian(rustc, linker, cache))
         detail = f" (the Rust of {sysroot} has no target {TARGET})"
     install = (
         f"rustup target add {TARGET}, or on Debian: "
@@ -77,18 +83,54 @@ def _sysroot(rustc: str, directory: str, environ: Mapping[str, str]) -> str | No
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _sources(vendored: str) -> tuple[str, ...]:
-    config = ('source.crates-io.replace-with="system"', f'source.system.directory="{vendored}"')
+def _cache(environ: Mapping[str, str]) -> str:
+    cache = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108  # as rustc does
+    return os.path.join(cache, "wasmrun-cargo")
+
+
+def _sources(vendored: str, cache: str) -> tuple[str, ...]:
+    config = ('source.crates-io.replace-with="system"', f'source.system.directory="{_merged(vendored, cache)}"')
     return ("-Zbuild-std=std,panic_abort", *(word for line in config for word in ("--config", line)))
 
 
-def _debian(rustc: str, linker: str, environ: Mapping[str, str]) -> dict[str, str]:
-    cache = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108  # as rustc does
+def _merged(vendored: str, cache: str) -> str:
+    """One directory of what the library is built from and of the crates that Debian has packages for.
+
+    cargo takes one directory in the place of crates.io, and these are two.
+    """
+    crates = {item.name: item.path for item in _entries(_CRATES)} | {
+        item.name: item.path for item in _entries(vendored)
+    }
+    if not _entries(_CRATES):
+        return vendored
+    digest = hashlib.sha256(repr(sorted(crates.items())).encode()).hexdigest()[:16]
+    target = os.path.join(cache, f"sources-{digest}")
+    if not os.path.isdir(target):
+        made = f"{target}.{os.getpid()}.part"
+        os.makedirs(made)
+        for name, path in crates.items():
+            os.symlink(path, os.path.join(made, name))
+        try:
+            os.rename(made, target)
+        except OSError:  # somebody else was quicker
+            shutil.rmtree(made)
+    return target
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as found:
+            return list(found)
+    except OSError:
+        return []
+
+
+def _debian(rustc: str, linker: str, cache: str) -> dict[str, str]:
     return {
         "RUSTC": rustc,
         "RUSTC_BOOTSTRAP": "1",  # for -Zbuild-std
         "CARGO_NET_OFFLINE": "true",
         "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": linker,
         # Shared, so that the standard library is built once and not for each project.
-        "CARGO_TARGET_DIR": os.path.join(cache, "wasmrun-cargo"),
+        "CARGO_TARGET_DIR": cache,
     }

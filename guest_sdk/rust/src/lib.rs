@@ -16,6 +16,8 @@ mod memory;
 mod msgpack;
 #[cfg(feature = "standalone")]
 mod standalone;
+#[cfg(feature = "serde")]
+mod typed;
 mod value;
 
 use alloc::string::{String, ToString};
@@ -23,6 +25,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use host::{http, log, Level, Request, Response};
+#[cfg(feature = "serde")]
+pub use typed::{from_value, to_value, Typed};
 pub use value::{FromEvent, IntoAnswer, Value};
 
 /// What the host tells about an event. What the caller did not set is None.
