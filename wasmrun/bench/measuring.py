@@ -7,6 +7,7 @@ the machine is busy, or slower than before, meets all of them alike.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter, perf_counter_ns
 from typing import Any, NamedTuple
@@ -29,6 +30,9 @@ ROUNDS = 10
 _LOADS = 20
 """How often a module is loaded."""
 _SANDBOXES = 256
+_SETTLING_SECONDS = 0.06
+"""After that, workers do nothing any more between events."""
+
 _PREPARING_SECONDS = 0.1
 """For how long, at most, sandboxes are made ready for one burst."""
 
@@ -103,25 +107,32 @@ class Session:
             ]
             # An executor each, so that all are loaded under the same conditions.
             for subject in subjects:
-                for step in (subject.compile, subject.load, subject.call_again):
+                for step in (subject.compile, subject.load, subject.try_out):
                     self._on(subject.function, step)
                     self._advance()
-            for _ in range(ROUNDS):
+            for number in range(ROUNDS):
                 for place in (None, *self._plan.places):
-                    for subject in subjects:
+                    for subject in _in_turn(subjects, number):
                         self._on(subject.function, subject.turn, place)
                         self._advance()
             for place in self._plan.places:
                 for name, load in self._plan.loads:
-                    for _ in range(ROUNDS):
-                        for subject in subjects:
+                    for number in range(ROUNDS):
+                        for subject in _in_turn(subjects, number):
                             self._on(subject.function, subject.load_turn, place, name, *load)
+                            if len(subjects) > 1:
+                                subject.settle(place)
                             self._advance()
             return [subject.measured() for subject in subjects]
 
     def _on(self, function: Function, step: Callable[..., Any], *args: Any) -> Any:
         self.current = function
         return step(*args)
+
+
+def _in_turn(subjects: list[_Subject], number: int) -> list[_Subject]:
+    """The order of a round: there and back, so that none always comes after the same other one."""
+    return subjects if number % 2 == 0 else subjects[::-1]
 
 
 class _Series:
@@ -166,6 +177,7 @@ class _Subject:
         self._make_event = make_event
         self._event: Any = None
         self._ready = 1
+        self._takes_more = False
         self._notes: list[str] = []
         self._phases: dict[str, list[int]] = {name: [] for name in PHASES}
         self._series: dict[str | None, dict[str, _Series]] = {}
@@ -194,10 +206,10 @@ class _Subject:
         self._loaded = self._steps.load(self._fresh)
         self._event = self._make_event(self._loaded)
 
-    def call_again(self) -> None:
-        """Have one sandbox, and call it again and again. The first sandbox of all is not measured otherwise."""
-        found = call_again(self._steps, self._fresh, self._event, count=self._plan.warm, seconds=self._plan.duration)
-        self._phases["steady_call"] += found.calls
+    def try_out(self) -> None:
+        """Have one sandbox, with two events: what it can, and how many can be made ready. It is not measured otherwise."""
+        found = call_again(self._steps, self._fresh, self._event, count=1, seconds=self._plan.duration)
+        self._takes_more = found.reason is None
         if found.reason is not None:
             self._notes.append(f"steady_call: {found.reason}")
         # As many as can be made ready in the time for that, if each takes as long as this one.
@@ -212,14 +224,24 @@ class _Subject:
         for name, series in self._series[place].items():
             series.turn()
             if name == "warm":
-                # What the keeper would still refill must not run into the next kind's figures.
                 self._executors[place or ""].prewarm(starts.warm(self.function, self._ready))
+        if place is not None:
+            self.settle(place)
+
+    def settle(self, place: str) -> None:
+        """What is left to be done between events must not run into the next figures."""
+        if place == "processes":
+            time.sleep(_SETTLING_SECONDS)
+        else:
+            self._steps.settle()
 
     def _kinds(self, place: str | None) -> Iterator[tuple[str, _Series]]:
         plan, function, event = self._plan, self.function, self._event
         if place is None:
             yield "load", _Series(self._again(), _LOADS, plan.duration)
             yield "steps", _Series(self._lives(), plan.cold, plan.duration)
+            if self._takes_more:
+                yield "again", _Series(self._calls(), ROUNDS, plan.duration)
             return
         executor = self._executors[place]
         # The first of each kind is not counted: it loads what all later ones share.
@@ -243,6 +265,14 @@ class _Subject:
             started = perf_counter_ns()
             self._steps.load(self._fresh)
             self._phases["load"].append(perf_counter_ns() - started)
+            yield
+
+    def _calls(self) -> Iterator[None]:
+        """One sandbox a turn, and its share of the calls."""
+        count, seconds = max(self._plan.warm // ROUNDS, 1), self._plan.duration / ROUNDS
+        while True:
+            calls = call_again(self._steps, self._fresh, self._event, count=count, seconds=seconds).calls
+            self._phases["steady_call"] += calls
             yield
 
     def _lives(self) -> Iterator[None]:

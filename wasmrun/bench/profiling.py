@@ -81,7 +81,7 @@ class ProfileExecutor(StepExecutor):
     ) -> Profiled:
         """Run *function* on *event*, a new sandbox each, once and until *duration* seconds are over or the profile is full.
 
-        An event that fails is the last one; its samples count. *advance* hears of the share of the time that is over.
+        An event that fails is the last one; its samples count. *advance* hears of the seconds that each took.
         Raises `InvalidFunction` for an ABI whose guests are more than one module.
         """
         if self.load(function).abi in _OF_SEVERAL_MODULES:
@@ -107,7 +107,7 @@ class ProfileExecutor(StepExecutor):
                 engine.profile = None
 
         error: FunctionError | None = None
-        began = perf_counter()
+        began = last = perf_counter()
         try:
             while error is None and (not events or perf_counter() - began < duration):
                 if profile is not None and profile.is_full:
@@ -117,7 +117,9 @@ class ProfileExecutor(StepExecutor):
                 except FunctionError as raised:
                     error = raised
                 events += 1
-                advance(min((perf_counter() - began) / duration, 1.0))
+                now = perf_counter()
+                advance(now - last)
+                last = now
             assert profile is not None  # noqa: S101  # for the type checker: an event was run
             return Profiled(_named(profile.finish(), _exported(function)), profile.samples, events, error)
         finally:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wasmrun.bench import drawing
 from wasmrun.bench.advice import Advice, advise
@@ -34,6 +31,7 @@ from wasmrun.cli.options import (
     options,
 )
 from wasmrun.cli.output import print_json, tell
+from wasmrun.cli.progress import progress
 from wasmrun.cli.table import BENCH
 from wasmrun.errors import WasmrunError, printable
 from wasmrun.executor import Executor, Loaded
@@ -100,7 +98,7 @@ def command(
         _refuse_with_fuel(modules, {"--event": event, "--plot": plot, "--compare": compare_with, "--budget": budgets})
         return profile(
             modules[0], settings, events=fuel_profile, baseline=fuel_baseline, save=save, as_json=as_json,
-            cache_dir=cache_dir, progress=_progress,
+            cache_dir=cache_dir,
         )  # fmt: skip
     if fuel_baseline is not None:
         raise Misuse("--fuel-baseline: it is for --fuel-profile, which is missing")
@@ -244,8 +242,8 @@ def _measure(
         return event_for(loaded, data)
 
     _warm_up(functions[0], cache_dir)
-    with _progress(len(functions) * plan.turns, is_quiet) as advance:
-        session = Session(functions, make_event, plan, cache_dir=cache_dir, advance=advance)
+    with progress(len(functions) * plan.turns, is_quiet) as advance:
+        session = Session(functions, make_event, plan, cache_dir=cache_dir, advance=lambda: advance(1))
         try:
             return session.measure()
         except WasmrunError:
@@ -259,19 +257,6 @@ def _warm_up(function: Function, cache_dir: str | None) -> None:
     with Executor(threads=1, max_sandboxes=1, cache_dir=cache_dir) as executor:
         if executor.is_compiled(function):
             executor.load(function)
-
-
-@contextlib.contextmanager
-def _progress(total: int, is_quiet: bool) -> Iterator[Callable[[], object]]:
-    console = Console(stderr=True)
-    if is_quiet or not console.is_terminal:
-        yield lambda: None
-        return
-    columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
-    # Drawn from this thread, between two turns: a thread that draws would be in the figures.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.update(task, advance=1, refresh=True)
 
 
 def _compare(own: list[Measured], rest: list[Measured], others: list[_Other]) -> list[Comparison]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from wasmrun.bench import drawing, fuel_drawing
@@ -14,10 +12,9 @@ from wasmrun.bench.fuel import Baseline, Needs, find_needs, pack, read_baseline,
 from wasmrun.bench.record import Unreadable, to_bytes, write_whole
 from wasmrun.cli.inputs import Misuse, event_for, make_function
 from wasmrun.cli.output import print_json
+from wasmrun.cli.progress import progress
 from wasmrun.errors import printable
 from wasmrun.executor import Executor
-
-Progress = Callable[[int, bool], AbstractContextManager[Callable[[], object]]]
 
 
 def profile(
@@ -29,7 +26,6 @@ def profile(
     save: str | None,
     as_json: bool,
     cache_dir: str | None,
-    progress: Progress,
 ) -> int:
     """Run each event of *events*, and tell what it needed; the exit status."""
     function = make_function(module, settings, warm=0)
@@ -42,7 +38,7 @@ def profile(
         progress(len(entries), as_json) as advance,
     ):
         loaded = executor.load(function)
-        needs = find_needs(executor, function, entries, lambda data: event_for(loaded, data), advance)
+        needs = find_needs(executor, function, entries, lambda data: event_for(loaded, data), lambda: advance(1))
     if save is not None:
         try:
             write_whole(save, to_bytes(pack(needs)))

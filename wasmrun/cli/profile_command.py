@@ -21,6 +21,7 @@ from wasmrun.cli.options import (
     option,
 )
 from wasmrun.cli.output import print_bytes, print_json, say
+from wasmrun.cli.progress import progress
 from wasmrun.cli.table import DURATION, INTERVAL, OUTPUT
 from wasmrun.errors import outcome, printable
 from wasmrun.units import format_duration
@@ -66,9 +67,9 @@ def command(
     target = output or os.path.splitext(module.rstrip("/"))[0] + ".profile.json"
     if target == "-" and as_json:
         raise Misuse("--json: standard output gets the profile (--output -)")
-    with ProfileExecutor(interval=step, cache_dir=cache_dir) as executor:
+    with ProfileExecutor(interval=step, cache_dir=cache_dir) as executor, progress(seconds, as_json) as advance:
         value = event_for(executor.load(function), data)
-        found = executor.profile(function, value, duration=seconds)
+        found = executor.profile(function, value, duration=seconds, advance=advance)
     _write(target, found.data)
     spots = top(found.data)
     if as_json:
