@@ -274,6 +274,8 @@ class Core:
                 shelf.program.close()
             for kernel in self._kernels.values():
                 kernel.close()
+            for _, streams in self._engines.values():
+                streams.close()
         for engine, _ in self._engines.values():
             engine.close(at_exit=at_exit or not has_ended)
 

@@ -47,7 +47,8 @@ class Room(NamedTuple):
 
 OF_MODULES = Room(1, 1, 1, 0)
 OF_PLUGINS = Room(2, 2, 1, 0)
-OF_COMPONENTS = Room(core_instances=100, memories=4, tables=20, component_instances=1)
+# One instance of each is our own, through which streams are waited for.
+OF_COMPONENTS = Room(core_instances=101, memories=4, tables=20, component_instances=2)
 
 
 class EngineSettings(NamedTuple):

@@ -74,6 +74,9 @@ class Streams:
         self.output = capi.OutputCallback(write_output)
         self.log = capi.OutputCallback(write_log)
 
+    def close(self) -> None:
+        """Free what is the engine's, which is nothing."""
+
     def token(self, instance: Instance) -> int:
         """By what writes of *instance* are known."""
         return instance.context

@@ -94,6 +94,7 @@ resource_number = declare(quick, "wasmtime_component_resource_host_rep", c_uint3
 resource_delete = declare(quick, "wasmtime_component_resource_host_delete", None, _P)
 resource_to_any = declare(quick, "wasmtime_component_resource_host_to_any", _P, _P, _P, _P)
 resource_drop = declare(slow, "wasmtime_component_resource_any_drop", _P, _P, _P)
+resource_any_delete = declare(quick, "wasmtime_component_resource_any_delete", None, _P)
 resource_from_any = declare(quick, "wasmtime_component_resource_any_to_host", _P, _P, _P, _P)
 exit_status = declare(quick, "wasmtime_error_exit_status", c_bool, _P, ctypes.POINTER(c_int))
 

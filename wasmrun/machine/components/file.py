@@ -54,7 +54,7 @@ class _Space:
         )
         room = OF_COMPONENTS
         for name, count, most in (
-            ("instances of modules", self.total.instances, room.core_instances),
+            ("instances of modules", self.total.instances, room.core_instances - 1),
             ("memories", self.total.memories, room.memories),
             ("tables", self.total.tables, room.tables),
         ):

@@ -1,7 +1,8 @@
 """WASI preview 2 for a component: the engine's own, but for what waits, and for sockets.
 
 The engine's waiting ends when it is over, not when the guest's time is. So everything that can be waited for is
-ours, sleeps as in preview 1, and all functions that give something to wait for are ours, too. Output that a guest
+ours, as are all functions that give something to wait for: clocks are slept for as in preview 1, and the engine is
+asked again and again whether a stream is ready. Output that a guest
 does not flush is written by another thread, perhaps when the sandbox is gone: each write is told by a token that is
 not used again.
 """
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 from wasmrun.errors import GuestTrap
 from wasmrun.machine import capi, wasi
 from wasmrun.machine.components import binding, values
-from wasmrun.machine.components.linker import Linker
+from wasmrun.machine.components.linker import Body, Linker
+from wasmrun.machine.components.waiting import Asking, Waiter
 from wasmrun.machine.instance import Instance
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ _POLLABLE = 1
 """The engine's number for our kind of resource."""
 _RESOURCE = binding.RESOURCE
 _READY = 0
-"""The one thing to wait for that is always there: files and streams, as in preview 1."""
+"""What is always ready: what tells of sockets, of which there are none."""
+_NAP_NS = 200_000
+_LONGEST_NAP_NS = 10_000_000
+"""How long nobody asks whether a stream is ready."""
 _MOST_POLLABLES = 10_000
 _MOST_POLLED = 4096
 _MOST_NUMBER = 0xFFFFFFFF
@@ -56,6 +61,7 @@ class Streams(wasi.Streams):
     def __init__(self, engine: Engine) -> None:
         live = engine.live
         self._generation = 0
+        self.waiter = Waiter(engine)
 
         def write(token: int, data: int, length: int) -> int:
             try:
@@ -69,6 +75,10 @@ class Streams(wasi.Streams):
 
         self.output = self.log = capi.OutputCallback(write)
 
+    def close(self) -> None:
+        """Free what was made for guests that wait."""
+        self.waiter.close()
+
     def token(self, instance: Instance) -> int:
         """By what writes of *instance* are known."""
         self._generation = (self._generation + 1) % _GENERATIONS
@@ -77,16 +87,17 @@ class Streams(wasi.Streams):
 
 
 class Pollables:
-    """What one guest can wait for: when each comes due, on the host's monotonic clock."""
+    """What one guest can wait for: clocks, each with when it comes due on the host's monotonic clock, and streams."""
 
-    __slots__ = ("due", "last")
+    __slots__ = ("asking", "due", "last")
 
     def __init__(self) -> None:
         self.due: dict[int, int] = {}
+        self.asking: Asking | None = None
         self.last = _READY
 
     def add(self, due: int) -> int:
-        """The number of a new one."""
+        """The number of a new one; a stream's is never due."""
         if len(self.due) >= _MOST_POLLABLES:
             raise GuestTrap(f"the function waits for more than {_MOST_POLLABLES} things at once", kind="host call")
         self.last = self.last % _MOST_NUMBER + 1
@@ -95,9 +106,21 @@ class Pollables:
         self.due[self.last] = due
         return self.last
 
-    def get(self, number: int) -> int:
-        """When the one of this *number* comes due; what is always ready did so long ago."""
-        return self.due.get(number, 0)
+    def drop(self, instance: Instance, number: int) -> None:
+        """Forget the one of this *number*."""
+        self.due.pop(number, None)
+        if self.asking is not None:
+            self.asking.drop(instance, number)
+
+    def is_stream(self, number: int) -> bool:
+        """Whether the engine knows when the one of this *number* is ready."""
+        return self.asking is not None and number in self.asking.handles
+
+    def is_ready(self, instance: Instance, number: int, now: int) -> bool:
+        """Whether the one of this *number* is ready."""
+        if self.asking is not None and number in self.asking.handles:
+            return self.asking.is_ready(instance, number)
+        return self.due.get(number, 0) <= now
 
 
 def define(linker: Linker) -> None:
@@ -111,8 +134,9 @@ def define(linker: Linker) -> None:
     linker.define(poll, "poll", _poll, (binding.LIST,))
     linker.define(clock, "subscribe-duration", _subscribe_duration, (binding.U64,))
     linker.define(clock, "subscribe-instant", _subscribe_instant, (binding.U64,))
+    for kind in ("input-stream", "output-stream"):
+        linker.define(f"wasi:io/streams@{version}", f"[method]{kind}.subscribe", _subscribe_stream(kind), (_RESOURCE,))
     for interface, resources in (
-        ("io/streams", ("input-stream", "output-stream")),
         ("sockets/tcp", ("tcp-socket",)),
         ("sockets/udp", ("udp-socket", "incoming-datagram-stream", "outgoing-datagram-stream")),
         ("sockets/ip-name-lookup", ("resolve-address-stream",)),
@@ -130,21 +154,18 @@ def define(linker: Linker) -> None:
 
 
 def _drop(instance: Instance, number: int) -> None:
-    instance.pollables.due.pop(number, None)
-
-
-def _due(instance: Instance, address: int) -> int:
-    return instance.pollables.get(values.resource_at(instance.context, address))
+    instance.pollables.drop(instance, number)
 
 
 def _is_ready(instance: Instance, arguments: int, result: int) -> None:
+    number = values.resource_at(instance.context, arguments)
     value = binding.Value.from_address(result)
-    value.first = _due(instance, arguments) <= time.monotonic_ns()
+    value.first = instance.pollables.is_ready(instance, number, time.monotonic_ns())
     value.kind = binding.BOOL
 
 
 def _block(instance: Instance, arguments: int, _result: int) -> None:
-    wasi.sleep(instance, _due(instance, arguments))
+    _wait(instance, [values.resource_at(instance.context, arguments)])
 
 
 def _poll(instance: Instance, arguments: int, result: int) -> None:
@@ -155,14 +176,25 @@ def _poll(instance: Instance, arguments: int, result: int) -> None:
             f"the function polls {len(items)} things; from 1 to {_MOST_POLLED} are allowed", kind="host call"
         )
     instance.charge(80 * len(items))
-    dues = [_due(instance, address) for address in items]
-    first = min(dues)
-    now = time.monotonic_ns()
-    if first > now:
-        if not wasi.sleep(instance, first):
-            return  # the guard ends the guest: it was stopped, or its time is over
-        now = max(first, time.monotonic_ns())
-    values.put_numbers(result, [at for at, due in enumerate(dues) if due <= now])
+    ready = _wait(instance, [values.resource_at(instance.context, address) for address in items])
+    values.put_numbers(result, ready)
+
+
+def _wait(instance: Instance, numbers: list[int]) -> list[int]:
+    """Where in *numbers* is what is ready; none where the guest was stopped, or its time is over, which the guard ends."""
+    pollables = instance.pollables
+    streams = {number for number in numbers if pollables.is_stream(number)}
+    first = min((pollables.due.get(number, 0) for number in numbers if number not in streams), default=None)
+    nap = _NAP_NS
+    while True:
+        now = time.monotonic_ns()
+        ready = [at for at, number in enumerate(numbers) if pollables.is_ready(instance, number, now)]
+        if ready:
+            return ready
+        until = now + nap if first is None else min(first, now + nap) if streams else first
+        if not wasi.sleep(instance, until):
+            return []
+        nap = min(2 * nap, _LONGEST_NAP_NS)
 
 
 def _subscribe_duration(instance: Instance, arguments: int, result: int) -> None:
@@ -174,6 +206,20 @@ def _subscribe_instant(instance: Instance, arguments: int, result: int) -> None:
     # The guest's monotonic clock starts with its WASI.
     due = instance.wasi_start_ns + binding.Value.from_address(arguments).first
     values.put_resource(instance.context, result, instance.pollables.add(due), _POLLABLE)
+
+
+def _subscribe_stream(kind: str) -> Body:
+    def subscribe(instance: Instance, arguments: int, result: int) -> None:
+        pollables = instance.pollables
+        if pollables.asking is None:
+            streams = instance.program.streams
+            pollables.asking = Asking(streams.waiter, instance)  # type: ignore[attr-defined]  # those of components
+        number = pollables.add(0)
+        pollables.asking.watch(instance, number, kind, binding.Value.from_address(arguments).first)
+        values.drop_borrowed(instance.context, arguments)
+        values.put_resource(instance.context, result, number, _POLLABLE)
+
+    return subscribe
 
 
 def _subscribe_ready(instance: Instance, arguments: int, result: int) -> None:
