@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Protocol, cast
 
 from .effort import Effort
-from .figures import Figure
+from .figures import Answer
 from .report import Lines, Table
 
-NAMES = ("floor", "starts", "process", "memory", "functions", "workers", "snapshot", "extism", "million")
+NAMES = ("floor", "starts", "rivals", "process", "memory", "functions", "workers", "snapshot", "extism", "million")
 
 
 class Question(Protocol):
@@ -19,8 +19,8 @@ class Question(Protocol):
     __doc__: str | None
     CAVEATS: tuple[str, ...]
 
-    def measure(self, effort: Effort) -> Iterator[Figure]:
-        """Measure, and give figures as they are ready."""
+    def measure(self, effort: Effort) -> Iterator[Answer]:
+        """Measure, and give answers as they are ready."""
 
 
 def main() -> None:
@@ -48,8 +48,8 @@ def main() -> None:
     for name in NAMES if "all" in options.names else options.names:
         # Imported when its turn comes: the floor can be measured where wasmrun cannot be imported.
         question = cast("Question", importlib.import_module(f".{name}", __package__))
-        figures = question.measure(options.effort or Effort.NORMAL)
-        report.answer(name, question.__doc__ or name, question.CAVEATS, figures)
+        answers = question.measure(options.effort or Effort.NORMAL)
+        report.answer(name, question.__doc__ or name, question.CAVEATS, answers)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import wasmtime
 import wasmrun
 
 from .effort import Effort
-from .figures import Figure
+from .figures import Answer, Note
 from .rounds import BURST, Round, interleave, time_bursts, time_each
 from .subject import executor, refiller
 
@@ -26,7 +26,7 @@ _EVENT = b"0123456789abcdef" * 4
 _LARGE = b"0123456789abcdef" * 4096
 
 
-def measure(effort: Effort) -> Iterator[Figure]:
+def measure(effort: Effort) -> Iterator[Answer]:
     """All contestants in one run, then the ratios between them."""
     with tempfile.TemporaryDirectory(prefix="wasmrun-benchmark-") as cache, executor(Path(cache)) as ours:
         contestants: dict[str, Round] = {
@@ -36,6 +36,9 @@ def measure(effort: Effort) -> Iterator[Figure]:
             "64 KiB copied, fresh": partial(time_each, _ours(ours, "copy", _LARGE), 30),
         }
         rivals = _rivals()
+        if isinstance(rivals, str):
+            yield Note(f"extism is left out: {rivals}; pip install extism")
+            rivals = {}
         contestants.update(rivals)
         costs = interleave(contestants, effort.pick(15, 61, 151))
     yield from (costs.cost(name) for name in contestants)
@@ -68,16 +71,13 @@ def _function(entry: str, **settings: object) -> wasmrun.Function:
     return wasmrun.Function(_PLUGIN, **given)  # type: ignore[arg-type]  # settings of several types
 
 
-def _rivals() -> dict[str, Round]:
-    """The rounds of the extism package; none, with the reason on standard error, where it is not installed."""
+def _rivals() -> dict[str, Round] | str:
+    """The rounds of the extism package; where it is not installed, why not."""
     try:
         import extism
         from extism.extism import CompiledPlugin
     except ImportError as error:
-        import sys
-
-        print(f"extism is left out: {error}; pip install extism", file=sys.stderr)
-        return {}
+        return str(error)
     module = bytes(wasmtime.wat2wasm(_PLUGIN.read_text()))
     compiled = CompiledPlugin(module, False, [])
     kept = extism.Plugin(module)

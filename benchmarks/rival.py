@@ -53,24 +53,38 @@ class Rival:
         if pooled:
             _set_pooling(config)
         self._engine = wasmtime.Engine(config)
-        self._pre = wasmtime.Linker(self._engine).instantiate_pre(wasmtime.Module(self._engine, echo()))
+        self._linker = wasmtime.Linker(self._engine)
+        self._module = wasmtime.Module(self._engine, echo())
+        self._pre = self._linker.instantiate_pre(self._module)
         self._ready: list[Sandbox] = []
         self._spent: list[Sandbox] = []
         if self.fresh() != PAYLOAD:
             raise RuntimeError("the rival did not answer with its event")
 
-    def _prepare(self) -> Sandbox:
+    def _store(self) -> wasmtime.Store:
         store = wasmtime.Store(self._engine)
         store.set_limits(memory_size=MEMORY_BYTES, table_elements=TABLE_ELEMENTS, instances=1, tables=1, memories=1)
         store.set_fuel(FUEL)
         store.set_epoch_deadline(DEADLINE_TICKS)
-        exports = self._pre.instantiate(store).exports(store)
+        return store
+
+    def _prepare(self) -> Sandbox:
+        store = self._store()
+        return self._sandbox(store, self._pre.instantiate(store))
+
+    def _sandbox(self, store: wasmtime.Store, instance: wasmtime.Instance) -> Sandbox:
+        exports = instance.exports(store)
         return Sandbox(
             store,
             cast("wasmtime.Memory", exports["memory"]),
             cast("wasmtime.Func", exports["wasmrun_alloc"]),
             cast("wasmtime.Func", exports["wasmrun_handle_raw"]),
         )
+
+    def naive(self) -> bytes:
+        """One event in a sandbox made for it by `Linker.instantiate`, and left to the garbage collector."""
+        store = self._store()
+        return self._sandbox(store, self._linker.instantiate(store, self._module)).run(PAYLOAD)
 
     def fresh(self) -> bytes:
         """One event in a sandbox made for it and closed after it."""

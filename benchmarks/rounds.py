@@ -33,6 +33,11 @@ class Rounds:
         ratios = [a / b for a, b in zip(self._costs[over], self._costs[under], strict=True)]
         return figure(f"{over} ÷ {under}", "×", ratios, target)
 
+    def difference(self, over: str, under: str, target: str = "") -> Figure:
+        """`over` less `under`, round by round."""
+        differences = [a - b for a, b in zip(self._costs[over], self._costs[under], strict=True)]
+        return figure(f"{over} − {under}", self._unit, differences, target)
+
     def best_ratio(self, over: str, under: str, target: str = "") -> Figure:
         """The lowest cost of `over` ÷ the lowest of `under`: both as on a machine that does nothing else."""
         return figure(

@@ -13,7 +13,7 @@ from wasmrun.machine.snapshot.taking import take
 
 from . import fetched
 from .effort import Effort
-from .figures import Figure
+from .figures import Answer, Figure, Note
 from .rounds import interleave, time_each
 
 CAVEATS = (
@@ -24,19 +24,19 @@ CAVEATS = (
 _EVENTS = {"heavy": b"key777", "QuickJS": b'{"key": "key777", "numbers": [1, 2, 3.5]}'}
 
 
-def measure(effort: Effort) -> Iterator[Figure]:
+def measure(effort: Effort) -> Iterator[Answer]:
     """One guest after the other."""
     with tempfile.TemporaryDirectory(prefix="wasmrun-benchmark-") as name:
         directory = Path(name)
         program = fetched.wizer()
         for guest, module in (("heavy", fetched.heavy(directory)), ("QuickJS", fetched.quickjs())):
             if isinstance(module, str):
-                print(f"{guest} is left out: {module}")
+                yield Note(f"{guest} is left out: {module}")
                 continue
             yield from _starts(guest, module, directory, program, effort)
             yield from _takings(guest, module, directory, program, effort)
         if isinstance(program, str):
-            print(f"Wizer is left out: {program}")
+            yield Note(f"Wizer is left out: {program}")
 
 
 def _starts(guest: str, module: Path, directory: Path, program: Path | str, effort: Effort) -> Iterator[Figure]:

@@ -12,6 +12,7 @@ import wasmrun
 
 from .guests import EVENT, PAYLOAD
 
+Executor = wasmrun.Executor | wasmrun.ProcessExecutor
 RAW = "wasmrun_handle_raw"
 ENVELOPE = "wasmrun_handle"
 
@@ -26,12 +27,17 @@ def executor(cache: Path, sandboxes: int = 1000) -> wasmrun.Executor:
     return wasmrun.Executor(max_sandboxes=sandboxes, threads=1, cache_dir=cache)
 
 
+def process_executor(cache: Path, processes: int = 1, hardening: str = "auto") -> wasmrun.ProcessExecutor:
+    """An executor whose guests run in worker processes of one thread each."""
+    return wasmrun.ProcessExecutor(processes=processes, cache_dir=cache, hardening=hardening)
+
+
 def event_for(function: wasmrun.Function) -> Any:
     """The event of 64 bytes that fits the function's entry."""
     return PAYLOAD if function.entry == RAW else EVENT
 
 
-def caller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[], Any]:
+def caller(executor: Executor, function: wasmrun.Function) -> Callable[[], Any]:
     """One invocation, ready to be called again and again. Raises RuntimeError where the echo is not the event."""
     event = event_for(function)
     invoke = partial(executor.invoke, function, event)
@@ -40,7 +46,7 @@ def caller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[
     return invoke
 
 
-def refiller(executor: wasmrun.Executor, function: wasmrun.Function) -> Callable[[], object]:
+def refiller(executor: Executor, function: wasmrun.Function) -> Callable[[], object]:
     """Waits until all of the function's warm sandboxes are ready."""
     return partial(executor.prewarm, function)
 
