@@ -38,6 +38,7 @@ LAYERS = {
         "watch",
         "threadstate",
         "futures",
+        "gathering",
         "keeper",
         "core",
         "reporting",

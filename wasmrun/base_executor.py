@@ -7,18 +7,23 @@ import concurrent.futures
 import functools
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function, check_options
 from wasmrun.errors import HostError
 from wasmrun.function import Function
 from wasmrun.futures import Future
+from wasmrun.gathering import Gathering
 from wasmrun.invocation import Result
 from wasmrun.machine.threads import guest_stack
 from wasmrun.threadstate import ThreadState
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
+
+_MOST_AT_ONCE = 64
+"""Events that one thread takes for a batch."""
 
 
 class BaseExecutor(concurrent.futures.Executor, abc.ABC):
@@ -38,6 +43,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         self._is_shut = False
         self._state = ThreadState()
         self._guard: InterruptGuard | None = None
+        self._gatherings: weakref.WeakSet[Gathering] = weakref.WeakSet()
 
     # What a kind of executor has to say
 
@@ -109,16 +115,100 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         future: Future[Any] = Future()
         self._open()  # now, because what was submitted still runs after `shutdown`
         with self._lock:
-            if self._is_shut:
-                raise RuntimeError("the executor was shut down")
-            if self._workers is None:
-                # Not by its name from its module: who only invokes does not wait for that to load.
-                self._workers = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
-            with guest_stack():
-                inner = self._workers.submit(self._work, [future, function, event, options])
+            inner = self._on_thread(self._work, [future, function, event, options])
         # Only cancelled where shutdown was told to cancel what had not begun.
         inner.add_done_callback(functools.partial(_pass_on_cancel, weakref.ref(future)))
         return future
+
+    def map(  # type: ignore[override]  # functions in place of callables
+        self, function: Function, *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        """The values of *function* for each event of the one iterable, in their order, as they are ready.
+
+        The events are read at once, and run on the executor's threads. An error is raised in its turn, and
+        `TimeoutError` where a value is not there *timeout* seconds after this call. *chunksize* is of no
+        use here: threads take as many small events at once as pays.
+        """
+        check_function(function)
+        if len(iterables) != 1:
+            raise TypeError(f"map takes a function and one iterable of events, not {len(iterables)}")
+        until = None if timeout is None else time.monotonic() + timeout
+        gathering = Gathering(list(iterables[0]))
+        self._open()
+        with self._lock:
+            for _ in range(min(self._pullers(), len(gathering)) or 1):
+                self._on_thread(self._pull, function, gathering)
+            self._gatherings.add(gathering)
+        return gathering.outcomes(until)
+
+    def _on_thread(self, work: Callable[..., None], *args: Any) -> concurrent.futures.Future[None]:
+        """Have *work* done on one of the executor's threads. Lock held."""
+        if self._is_shut:
+            raise RuntimeError("the executor was shut down")
+        if self._workers is None:
+            # Not by its name from its module: who only invokes does not wait for that to load.
+            self._workers = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="wasmrun")
+        with guest_stack():
+            return self._workers.submit(work, *args)
+
+    def _pullers(self) -> int:
+        """How many threads are worth having for the events of one `map`."""
+        return self._threads
+
+    def _run_batch(self, function: Function, events: list[Any]) -> list[Any]:
+        """The values of the first of *events*, where this kind of executor runs many at less cost; of none otherwise.
+
+        Whoever calls this runs those that are left, which includes those that fail.
+        """
+        return []
+
+    def _leaves(self, seconds: float, cpu_seconds: float) -> bool:
+        """Whether a thread that took so long for an event only keeps the others from running theirs."""
+        return False
+
+    def _pull(self, function: Function, gathering: Gathering) -> None:
+        """What one of the executor's threads does with the events of a `map`: runs them until none is left."""
+        watch = Watch()
+        if not gathering.join(watch):
+            return
+        is_there, most = True, 1
+        try:
+            while True:
+                at, events = gathering.take(most)
+                if not events:
+                    return
+                values = self._run_batch(function, events)
+                gathering.put(at, values)
+                # More at once as long as all of them are run, and one again where it fails or takes long.
+                most = min(most * 2, _MOST_AT_ONCE) if len(values) == len(events) else 1
+                if len(events) > 1:
+                    at += len(values)
+                    gathering.give_back(at, events[len(values) :])
+                elif not values and self._pull_one(watch, function, gathering, at, events[0]):
+                    is_there = not gathering.leave(watch, unless_last=True)
+                    if not is_there:
+                        return
+        finally:
+            if is_there:
+                gathering.leave(watch)
+
+    def _pull_one(self, watch: Watch, function: Function, gathering: Gathering, at: int, event: Any) -> bool:
+        """Run one event; whether that was so little that others had better do it."""
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        value = error = None
+        try:
+            value = self._run_watched(watch, function, event, DEFAULTS, False)
+        except BaseException as raised:
+            error = raised
+        if error is None:
+            gathering.put(at, [value])
+        else:
+            gathering.fail(at, error)
+        try:
+            return self._leaves(time.perf_counter() - began, time.thread_time() - cpu_began)
+        finally:
+            # The error holds this frame by its traceback: a cycle would keep the event alive.
+            del error, event
 
     async def ainvoke(self, function: Function, event: Any = NO_EVENT, **options: Any) -> Any:
         """As `invoke`, from asyncio: on one of the executor's threads. Cancelling the task stops the guest."""
@@ -175,6 +265,13 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
                 self._guard = guard_interrupts()
                 state.watch = self._guard.watch if self._guard is not None else None
         return state.watch
+
+    def _cancel_pending(self) -> None:
+        """Let what has not begun of any `map` be cancelled."""
+        with self._lock:
+            gatherings = list(self._gatherings)
+        for gathering in gatherings:
+            gathering.refuse()
 
     def _refuse(self) -> None:
         """Accept nothing more."""

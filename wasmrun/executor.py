@@ -48,6 +48,10 @@ class Loaded(NamedTuple):
     is_raw: bool
 
 
+_SHORT_SECONDS = 300e-6
+_SHORT_CPU_SECONDS = 40e-6
+"""An event that took less keeps the GIL for most of its time."""
+
 _NO_POOL = PoolStats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
 
@@ -155,6 +159,8 @@ class Executor(BaseExecutor):
         workers, runner = self._workers, self._runner
         if self._pid not in (0, os.getpid()):
             return  # all of it stayed with the parent
+        if cancel_futures:
+            self._cancel_pending()
         if workers is not None:
             workers.shutdown(wait=wait, cancel_futures=cancel_futures)
         if runner is None:
@@ -182,6 +188,21 @@ class Executor(BaseExecutor):
                 self._guard.leave()
             with contextlib.suppress(RuntimeError):
                 _thread.start_new_thread(runner.core.close, ())
+
+    # The events of a map
+
+    def _run_batch(self, function: Function, events: list[Any]) -> list[Any]:
+        runner = self._runner
+        if runner is None or runner.pid != os.getpid():
+            return []
+        if not self._state.size:
+            self._state.meet()
+        return runner.run_each(function, events)
+
+    def _leaves(self, seconds: float, cpu_seconds: float) -> bool:
+        # Threads that mostly wait for the GIL are slower together than one of them. Those whose guests run, or wait
+        # for something, are not.
+        return seconds < _SHORT_SECONDS and cpu_seconds < _SHORT_CPU_SECONDS
 
     # One invocation
 

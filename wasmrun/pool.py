@@ -249,6 +249,23 @@ class Pool:
             self.in_flight -= 1
             self._live -= 1
 
+    def occupy(self, shelf: Shelf) -> bool:
+        """Have a place for one sandbox after the other, where there is one; `vacate` must follow."""
+        with self.lock:
+            if self._is_closed or shelf.is_removed or shelf.in_flight >= shelf.most or self._live >= self.most:
+                return False
+            shelf.in_flight += 1
+            self.in_flight += 1
+            self._handed += 1
+            self._live += 1
+            return True
+
+    def vacate(self, shelf: Shelf, count: int) -> None:
+        """Give back what `occupy` gave, after *count* sandboxes were made and destroyed there."""
+        with self.lock:
+            shelf.cold_starts += count
+        self.forfeit(shelf)
+
     def take_back(self) -> None:
         """Take back what events could not give back themselves. For the keeper, whose stack has room."""
         while self.returned:

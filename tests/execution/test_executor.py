@@ -333,22 +333,6 @@ def test_map_keeps_the_order_of_its_events(own: wasmrun.Executor) -> None:
     assert list(own.map(kit.pure(), [])) == []
 
 
-def test_map_raises_where_its_event_failed(own: wasmrun.Executor) -> None:
-    """After the answers before it."""
-    answers = own.map(kit.pure(), [b"1", 2.5, b"3"])
-    assert next(answers) == b"1"
-    with pytest.raises(wasmrun.InvalidEvent):
-        next(answers)
-
-
-def test_map_bounds_its_wait_and_stops_what_runs(own: wasmrun.Executor) -> None:
-    """The guests whose answers nobody takes any more are stopped."""
-    answers = own.map(kit.pure("loop_raw", timeout=20), [b"", b""], timeout=0.1)
-    with pytest.raises(TimeoutError):
-        next(answers)
-    eventually(lambda: own.stats().pool.in_flight == 0, 5)
-
-
 def test_as_completed_and_wait_see_every_future(own: wasmrun.Executor, gate: Gate) -> None:
     """Those that failed and were cancelled included."""
     held = own.submit(kit.asking(gate), b"\xc0")

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from wasmrun.machine.wasi import Output
 
 
+def first_look(timeout_ns: int) -> int:
+    """The ticks after which a guest with *timeout_ns* is first looked at."""
+    return LOOK_TICKS if timeout_ns >= LOOK_TICKS * TICK_NS else timeout_ns // TICK_NS + 1
+
+
 class Instance:
     """A store with its limits set, and after `instantiate` a live instance in it.
 
@@ -99,8 +104,7 @@ class Instance:
             self.fuel_given = fuel
         self.timeout_ns = timeout_ns
         self.deadline_ns = time.monotonic_ns() + timeout_ns
-        ticks = LOOK_TICKS if timeout_ns >= LOOK_TICKS * TICK_NS else timeout_ns // TICK_NS + 1
-        self.engine.crossings.arm(self.context, fuel, ticks)
+        self.engine.crossings.arm(self.context, fuel, first_look(timeout_ns))
 
     def instantiate(self) -> None:
         """Make the instance; its start function runs. Raises what the guest's failure is."""

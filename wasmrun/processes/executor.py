@@ -261,6 +261,8 @@ class ProcessExecutor(BaseExecutor):
         if self._pid not in (0, os.getpid()):
             return  # all of it stayed with the parent
         workers = self._workers
+        if cancel_futures:
+            self._cancel_pending()
         if workers is not None:
             workers.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
@@ -276,6 +278,10 @@ class ProcessExecutor(BaseExecutor):
             supervisor.close()
             atexit.unregister(supervisor.close)
         self._hosts.close()
+
+    def _pullers(self) -> int:
+        # One more than there are lanes, so that none of these waits for its next event.
+        return self._settings.processes * self._settings.lanes + 1
 
     # One invocation
 

@@ -9,7 +9,7 @@ no compiler. Both leave the same in an instance's record, and say the same.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wasmrun.errors import HostError
@@ -55,6 +55,15 @@ class Crossings(Protocol):
 
     kind: str
     """One of `KINDS`."""
+
+    @property
+    def run_each(self) -> Callable[[Any, int, int, int, int, int, int, list[bytes]], list[bytes]] | None:
+        """``(plan, record, fuel, ticks, memory_bytes, most, until, events) -> answers``, where a batch is one crossing.
+
+        A fresh sandbox for each of *events*, in the same record. It ends before the first event that has no answer, and
+        at *until* (nanoseconds of the monotonic clock).
+        """
+        ...
 
     def plan(self, plan: Plan) -> Any:
         """*plan* as `open` and `prepare` take it."""

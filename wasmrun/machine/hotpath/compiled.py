@@ -12,7 +12,7 @@ _FUNCTIONS = {
     name: getattr(capi, name)
     for name in (
         "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get",
-        "memory_data", "memory_size", "set_fuel", "set_deadline", "call",
+        "memory_data", "memory_size", "set_fuel", "set_deadline", "call", "error_delete", "trap_delete",
     )
 }  # fmt: skip
 compiled.bind({name: ctypes.cast(function, ctypes.c_void_p).value for name, function in _FUNCTIONS.items()})
@@ -35,6 +35,7 @@ class Compiled:
     arm = staticmethod(compiled.arm)
     call = staticmethod(compiled.call)
     close = staticmethod(compiled.close_store)
+    run_each = staticmethod(compiled.run_each)
 
     def plan(self, plan: Plan) -> int:
         """The address of *plan* as C lays it out; what is there lives as long as the number."""

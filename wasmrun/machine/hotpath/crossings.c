@@ -8,13 +8,16 @@
  *
  * Whatever may run guest code or take long gives the GIL up. Nothing here is shared by threads but what is given.
  */
+#define _POSIX_C_SOURCE 200809L
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The C API, as far as it is used; pointers to what only wasmtime looks into have no type. */
 typedef struct {
@@ -30,11 +33,13 @@ typedef struct {
   void *(*set_fuel)(void *context, uint64_t fuel);
   void (*set_deadline)(void *context, uint64_t ticks);
   void *(*call)(void *context, void *function, void *values, size_t count, void **trap);
+  void (*error_delete)(void *error);
+  void (*trap_delete)(void *trap);
 } engine_api;
 
 static const char *const NAMES[] = {
   "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get", "memory_data",
-  "memory_size", "set_fuel", "set_deadline", "call",
+  "memory_size", "set_fuel", "set_deadline", "call", "error_delete", "trap_delete",
 };
 enum { FUNCTIONS = sizeof NAMES / sizeof *NAMES };
 _Static_assert(sizeof(engine_api) == FUNCTIONS * sizeof(void *), "a name for each function");
@@ -100,6 +105,14 @@ static PyObject *bind(PyObject *module, PyObject *addresses) {
   Py_RETURN_NONE;
 }
 
+/* A store with every limit set. */
+static void *new_store(const engine_api *api, const plan *with) {
+  void *store = api->store_new((void *)with->engine, NULL, NULL);
+  api->store_limiter(store, with->memory_bytes, with->table_elements, with->instances, with->tables, with->memories);
+  api->store_look(store, (void *)with->look, NULL, NULL);
+  return store;
+}
+
 PyDoc_STRVAR(open_doc, "open_store(plan, /)\n--\n\nA store with every limit set: its address and its context's.");
 
 static PyObject *open_store(PyObject *module, PyObject *const *args, Py_ssize_t given) {
@@ -107,9 +120,7 @@ static PyObject *open_store(PyObject *module, PyObject *const *args, Py_ssize_t 
   uint64_t number;
   if (api == NULL || !numbers_of(args, given, 1, &number)) return NULL;
   const plan *with = (const plan *)number;
-  void *store = api->store_new((void *)with->engine, NULL, NULL);
-  api->store_limiter(store, with->memory_bytes, with->table_elements, with->instances, with->tables, with->memories);
-  api->store_look(store, (void *)with->look, NULL, NULL);
+  void *store = new_store(api, with);
   PyObject *both = Py_BuildValue("KK", (unsigned long long)store, (unsigned long long)api->store_context(store));
   if (both == NULL) api->store_delete(store);
   return both;
@@ -120,21 +131,26 @@ PyDoc_STRVAR(prepare_doc,
   "Instantiate, and put what the native ABI calls into the record; the address of the memory. None where there is an error or a trap\n"
   "in the record instead. For modules that run nothing of their own then.");
 
-static PyObject *prepare(PyObject *module, PyObject *const *args, Py_ssize_t given) {
-  const engine_api *api = api_of(module);
-  uint64_t numbers[3];
-  if (api == NULL || !numbers_of(args, given, 3, numbers)) return NULL;
-  const plan *with = (const plan *)numbers[0];
-  void *context = (void *)numbers[1];
-  uint64_t *record = (uint64_t *)numbers[2];
+/* Instantiate and find; false where there is an error or a trap in the record. */
+static bool set_up(const engine_api *api, const plan *with, void *context, uint64_t *record) {
   void *instance = record + INSTANCE;
   record[ERROR] = (uint64_t)api->instantiate((void *)with->pre, context, instance, (void **)(record + TRAP));
-  if (record[ERROR] || record[TRAP]) Py_RETURN_NONE;
+  if (record[ERROR] || record[TRAP]) return false;
   /* An item is its kind, in a word, and then the handle, whose place in the record is known. */
   api->export_get(context, instance, "memory", 6, record + MEMORY - 1);
   api->export_get(context, instance, "wasmrun_alloc", 13, record + ALLOC - 1);
   api->export_get(context, instance, (const char *)with->entry, with->entry_length, record + ENTRY - 1);
   if (with->has_free) api->export_get(context, instance, "wasmrun_free", 12, record + FREE - 1);
+  return true;
+}
+
+static PyObject *prepare(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+  const engine_api *api = api_of(module);
+  uint64_t numbers[3];
+  if (api == NULL || !numbers_of(args, given, 3, numbers)) return NULL;
+  void *context = (void *)numbers[1];
+  uint64_t *record = (uint64_t *)numbers[2];
+  if (!set_up(api, (const plan *)numbers[0], context, record)) Py_RETURN_NONE;
   return PyLong_FromVoidPtr(api->memory_data(context, record + MEMORY));
 }
 
@@ -218,6 +234,103 @@ static PyObject *close_store(PyObject *module, PyObject *store) {
   Py_RETURN_NONE;
 }
 
+/* One event of a batch, and the place of its answer among those before it. */
+typedef struct { const char *event; Py_ssize_t size; size_t at, length; } job;
+
+enum { MOST_JOBS = 64, MOST_ANSWERS = 1 << 20 };
+
+/* Append LENGTH bytes at FROM to what is in ANSWERS, which has ROOM for a part of it; false without memory. */
+static bool keep(char **answers, size_t *room, size_t used, const char *from, size_t length) {
+  if (used + length > *room) {
+    size_t wanted = (used + length) * 2;
+    char *larger = realloc(*answers, wanted);
+    if (larger == NULL) return false;
+    *answers = larger;
+    *room = wanted;
+  }
+  if (length) memcpy(*answers + used, from, length);
+  return true;
+}
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Run JOBS until one has no answer, or it is UNTIL, or there are too many answers; how many have one. Without the GIL. */
+static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, uint64_t fuel, uint64_t ticks, uint64_t known,
+                    uint64_t most, uint64_t until, job *jobs, int count, char **answers) {
+  size_t used = 0, room = 0;
+  int done = 0;
+  for (bool goes_on = true; goes_on && done < count;) {
+    job *one = jobs + done;
+    uint64_t pointer = 0, length = 0;
+    void *store = new_store(api, with), *context = api->store_context(store);
+    goes_on = set_up(api, with, context, record);
+    if (goes_on) {
+      char *memory = api->memory_data(context, record + MEMORY);
+      if (fuel) api->set_fuel(context, fuel);
+      api->set_deadline(context, ticks);
+      goes_on = !hand_over(api, context, record, memory, known, most, one->event, (uint64_t)one->size, &pointer, &length) &&
+                keep(answers, &room, used, memory + pointer, length);
+    }
+    if (record[ERROR]) api->error_delete((void *)record[ERROR]);
+    if (record[TRAP]) api->trap_delete((void *)record[TRAP]);
+    record[ERROR] = record[TRAP] = 0;
+    api->store_delete(store);
+    if (!goes_on) break;
+    one->at = used;
+    one->length = length;
+    used += length;
+    done++;
+    goes_on = used < MOST_ANSWERS && now_ns() < until;
+  }
+  return done;
+}
+
+PyDoc_STRVAR(run_each_doc,
+  "run_each(plan, record, fuel, ticks, memory_bytes, most, until, events, /)\n--\n\n"
+  "A fresh sandbox for each of the *events*, a list of bytes, one after the other: the list of their answers. It ends before the first\n"
+  "event that has none, and at *until* (nanoseconds of the monotonic clock); whoever calls runs the others. For guests that import\n"
+  "nothing, which an event may be run for twice.");
+
+static PyObject *run_each(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+  const engine_api *api = api_of(module);
+  uint64_t numbers[7];
+  job jobs[MOST_JOBS];
+  char *answers = NULL;
+  if (api == NULL) return NULL;
+  if (given != 8) {
+    PyErr_Format(PyExc_TypeError, "8 arguments are needed, not %zd", given);
+    return NULL;
+  }
+  if (!numbers_of(args, 7, 7, numbers)) return NULL;
+  Py_ssize_t count = PyList_Size(args[7]);
+  if (count < 0) return NULL;
+  if (count > MOST_JOBS) count = MOST_JOBS;
+  for (Py_ssize_t at = 0; at < count; at++) {
+    char *event;
+    if (PyBytes_AsStringAndSize(PyList_GetItem(args[7], at), &event, &jobs[at].size)) return NULL;
+    jobs[at].event = event;
+  }
+  PyThreadState *thread = PyEval_SaveThread();
+  int done = run_jobs(api, (const plan *)numbers[0], (uint64_t *)numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
+                      jobs, (int)count, &answers);
+  PyEval_RestoreThread(thread);
+  PyObject *list = PyList_New(done);
+  for (int at = 0; list != NULL && at < done; at++) {
+    PyObject *answer = PyBytes_FromStringAndSize(answers + jobs[at].at, (Py_ssize_t)jobs[at].length);
+    /* It takes the reference, and the list frees what is in it. */
+    if (answer == NULL || PyList_SetItem(list, at, answer)) {
+      Py_DECREF(list);
+      list = NULL;
+    }
+  }
+  free(answers);
+  return list;
+}
+
 static PyMethodDef methods[] = {
   {"bind", bind, METH_O, bind_doc},
   {"open_store", (PyCFunction)(void (*)(void))open_store, METH_FASTCALL, open_doc},
@@ -225,6 +338,7 @@ static PyMethodDef methods[] = {
   {"arm", (PyCFunction)(void (*)(void))arm, METH_FASTCALL, arm_doc},
   {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, call_doc},
   {"close_store", close_store, METH_O, close_doc},
+  {"run_each", (PyCFunction)(void (*)(void))run_each, METH_FASTCALL, run_each_doc},
   {NULL, NULL, 0, NULL},
 };
 
