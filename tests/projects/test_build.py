@@ -122,7 +122,8 @@ def test_missing_toolchain_is_told_with_the_command_that_installs_it(
     done = run("build", make())
     assert done.status == 70
     assert (
-        "the C compiler is missing (no package ziglang, no zig); install it with: pip install 'wasmrun[c]'" in done.err
+        "the C compiler is missing (no package ziglang, no zig, no clang); install it with: pip install 'wasmrun[c]', "
+        "or on Debian: apt-get install --no-install-recommends clang-19 lld-19 " in done.err
     )
 
 
@@ -131,6 +132,7 @@ def test_module_runs_where_its_toolchain_is_missing(make: Make, run: Run, monkey
     place = make()
     assert run("build", place).status == 0
     monkeypatch.setattr(zig, "_zig", lambda environ: None)
+    monkeypatch.setenv("PATH", "/nowhere")
     assert run("run", place, *QUIET).out == '{"hello": "Ada"}\n'
     with (place / "handler.c").open("a") as file:
         file.write("/* changed */\n")

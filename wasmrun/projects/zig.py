@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 
+from wasmrun.projects import clang
 from wasmrun.projects.project import Project
 from wasmrun.projects.recipe import Recipe, ToolchainMissing, identity, program
 
@@ -15,12 +16,14 @@ _COMMON = ("-Os", "-s", "-Wall", "-Wextra")
 
 
 def cook(project: Project, target: str, environ: Mapping[str, str]) -> Recipe:
-    """By the zig of this environment, or the one of the search path; C and C++ by a clang for WebAssembly, too."""
+    """By the zig of this environment, or the one of the search path; without it C and C++ by a clang that can."""
     zig = _zig(environ)
+    language = project.language
+    if zig is None and language.name in clang.INSTALL:
+        return clang.cook(project, _COMMON, _rest(project, target), environ)
     if zig is None:
-        title = project.language.title
-        raise ToolchainMissing(f"the {title} compiler", project.language.install, " (no package ziglang, no zig)")
-    make = {"c": _c, "cpp": _cpp, "zig": _zig_itself}[project.language.name]
+        raise ToolchainMissing(f"the {language.title} compiler", language.install, " (no package ziglang, no zig)")
+    make = {"c": _c, "cpp": _cpp, "zig": _zig_itself}[language.name]
     return Recipe(identity(zig), (zig, *make(project, target)), {})
 
 
