@@ -151,6 +151,21 @@ def test_file_that_is_no_function_is_refused_with_what_it_is(case: Case, run: Ru
     assert found["problem"] == problem
 
 
+def test_component_and_module_are_not_taken_for_each_other(run: Run, tmp_path: Path) -> None:
+    """Whatever ABI is named; `inspect` says so, too."""
+    component, module = tmp_path / "component.wasm", Path(__file__).parents[2] / "guest_sdk/c/examples/hello.wasm"
+    component.write_bytes(COMPONENT)
+    for command in ("run", "inspect"):
+        for path, abi, says in (
+            (component, "native", "it is a component, and not a module"),
+            (component, "wagi", "it is a component, and not a module"),
+            (module, "component", "a module, and not a component"),
+        ):
+            done = run(command, path, "--abi", abi)
+            assert done.status == 3
+            assert says in done.out + done.err
+
+
 def test_file_that_is_empty_or_none_is_an_error(run: Run, tmp_path: Path) -> None:
     """There is nothing to tell about it."""
     (tmp_path / "empty.wasm").touch()

