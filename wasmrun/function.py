@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LATEST = "$LATEST"
 """The version of a function that was not published."""
 
-ABIS = ("native", "command", "plain", "extism", "wagi", "component")
+ABIS = ("native", "command", "plain", "extism", "wagi", "component", "wasi-http")
 
 Module = str | bytes | os.PathLike[str]
 HostFunction = Callable[[Any], Any]

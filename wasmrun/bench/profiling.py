@@ -23,7 +23,7 @@ from wasmrun.sandbox import Sandbox
 
 _SANDBOXES = 16
 _FUNCTION = 0
-_OF_SEVERAL_MODULES = ("extism", "component")
+_OF_SEVERAL_MODULES = ("extism", "component", "wasi-http")
 
 
 class Profiled(NamedTuple):

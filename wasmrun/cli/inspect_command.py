@@ -86,7 +86,7 @@ def _facts(found: Inspection) -> Iterator[tuple[str, str]]:
     functions = f"{found.functions} function{'' if found.functions == 1 else 's'}"
     yield "code", f"{format_size(found.module_bytes)}, {functions}, {format_size(found.artifact_bytes)} compiled"
     start = "runs a start function" if found.has_start else "no start function"
-    preview = 2 if found.abi == "component" else 1
+    preview = 2 if found.abi in ("component", "wasi-http") else 1
     yield "start", f"{start}{f', uses WASI preview {preview}' if found.uses_wasi else ''}"
     yield "needs", ", ".join(found.needs) or "no grants"
 

@@ -113,14 +113,13 @@ def inspect_module(function: Function, module: Module | Component) -> Inspection
 
 
 def _inspect_component(function: Function, component: Component) -> Inspection:
-    from wasmrun.machine.abi.component import ComponentAbi  # for the few functions that are components
-    from wasmrun.machine.components import program
+    from wasmrun.machine.components import program  # for the few functions that are components
 
     abi, reason, entry, problem = None, "", None, None
     try:
-        abi, reason = program.detect(function)
+        abi, reason = program.detect(function, component)
         program.check(function, component)
-        entry = ComponentAbi(function, component).entry
+        entry = program.make_abi(function, component).entry
     except InvalidFunction as error:
         problem = error.message
     facts = component.facts
@@ -130,7 +129,7 @@ def _inspect_component(function: Function, component: Component) -> Inspection:
         entry=entry,
         is_raw=function.raw,
         problem=problem,
-        needs=program.needs(component),
+        needs=program.needs(function, component),
         uses_wasi=any(name.startswith("wasi:") for name in component.imports),
         has_start=facts.has_start,
         functions=facts.functions,

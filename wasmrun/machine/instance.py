@@ -21,6 +21,7 @@ from wasmrun.machine.ticker import TICK_NS
 if TYPE_CHECKING:
     from wasmrun.machine.components.wasi import Pollables
     from wasmrun.machine.program import BaseProgram
+    from wasmrun.machine.proxy.host import Host
     from wasmrun.machine.wasi import Output
 
 
@@ -34,7 +35,8 @@ class Instance:
 
     Used by one thread at a time. ``stop`` may be set by any thread: the reason for which the guest
     is to end at its next look. ``fault`` is an error that a host function recorded. ``is_hosting`` while
-    a function of the embedding program runs for the guest. Only a component's has ``pollables`` and ``wasi_token``.
+    a function of the embedding program runs for the guest. Only a component's has ``pollables`` and
+    ``wasi_token``, only one of wasi:http/proxy ``proxy``.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Instance:
         "output",
         "pollables",
         "program",
+        "proxy",
         "record",
         "replies",
         "stop",
@@ -68,6 +71,7 @@ class Instance:
         "words",
     )
     pollables: Pollables
+    proxy: Host
     wasi_token: int
 
     def __init__(self, program: BaseProgram) -> None:

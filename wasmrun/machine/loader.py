@@ -278,7 +278,7 @@ def form_of(function: Function) -> str:
         source = module if isinstance(module, bytes) else module.encode(errors="surrogatepass")
     else:
         source = _read_file(module, _FRONT_BYTES)
-    if function.abi == "component" or is_component(source) or _COMPONENT_TEXT.match(source):
+    if function.abi in ("component", "wasi-http") or is_component(source) or _COMPONENT_TEXT.match(source):
         return "component"
     return "plugin" if function.abi is None and b"extism:host/" in source else "module"
 

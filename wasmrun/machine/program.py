@@ -20,8 +20,8 @@ from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
+    from wasmrun.machine.components.link import Link as ComponentLink
     from wasmrun.machine.components.loaded import Component
-    from wasmrun.machine.components.program import Link as ComponentLink
     from wasmrun.machine.kernel import Kernel, Link
 
 HTTP_REQUEST = ("wasmrun", "http_request")
@@ -43,7 +43,7 @@ class Detected(NamedTuple):
 
 def detect(function: Function, module: Module) -> Detected:
     """The ABI of *module*, by looking at it, unless *function* names one. Raises `InvalidFunction`."""
-    if function.abi == "component":
+    if function.abi in ("component", "wasi-http"):
         raise InvalidFunction("it is a module, and not a component; leave `abi` out")
     if function.abi is not None:
         return Detected(function.abi, "named by the function")
@@ -84,6 +84,10 @@ def make_codec(shape: Shape, function: Function) -> Codec:
         from wasmrun.machine.abi.extism import ExtismCodec
 
         return ExtismCodec(shape.entry, is_raw=shape.is_raw)
+    if shape.abi == "wasi-http":
+        from wasmrun.machine.abi.wasi_http import WasiHttpCodec
+
+        return WasiHttpCodec(shape.entry)
     if shape.abi == "wagi":
         from wasmrun.machine.abi.wagi import WagiCodec
 

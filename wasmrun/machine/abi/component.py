@@ -24,8 +24,8 @@ from wasmrun.units import format_size
 
 if TYPE_CHECKING:
     from wasmrun.function import Function
+    from wasmrun.machine.components.link import Link
     from wasmrun.machine.components.loaded import Component
-    from wasmrun.machine.components.program import Link
     from wasmrun.machine.instance import Instance
 
 HANDLER = "func(event: string, context: string) -> result<string, string>"

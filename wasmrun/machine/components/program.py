@@ -13,22 +13,21 @@ from wasmrun.machine.abi.base import Abi
 from wasmrun.machine.abi.component import ComponentAbi
 from wasmrun.machine.components import binding, failing, hostcalls
 from wasmrun.machine.components import wasi as preview2
-from wasmrun.machine.components.linker import Body, Linker
+from wasmrun.machine.components.link import Link, Offered
 from wasmrun.machine.components.loaded import Component
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import Exchange, refusal
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import PAGE
 from wasmrun.machine.program import BaseProgram, Detected, check_directories
-from wasmrun.machine.record import INSTANCE
 from wasmrun.units import format_size
 
 _OWN = re.compile(r"wasmrun:function/(logger|http)@1\.\d+\.\d+(\..+)?")
 HOST_FUNCTION = re.compile(r"func\([a-z][a-z0-9-]*: string\) -> result<string, string>", re.IGNORECASE)
 """The type of host functions; the parameter may have any name."""
 
-Offered = dict[str, Body]
-"""What a component may import besides WASI: by name, what it does."""
+PROXY = re.compile(r"wasi:http/incoming-handler@0\.2\.\d+")
+"""The export of components that answer HTTP requests."""
 
 
 def check(function: Function, component: Component, exchanges: Mapping[str, Exchange] | None = None) -> Offered:
@@ -42,14 +41,15 @@ def check(function: Function, component: Component, exchanges: Mapping[str, Exch
     return offered
 
 
-def needs(component: Component) -> tuple[str, ...]:
+def needs(function: Function, component: Component) -> tuple[str, ...]:
     """What *component* imports beyond what every function has."""
-    return tuple(name for name, type_ in component.imports.items() if not _is_free(name, type_))
+    is_wasi = preview2.is_wasi if _is_for_events(function, component) else is_offered
+    return tuple(name for name, type_ in component.imports.items() if not _is_free(name, type_, is_wasi))
 
 
-def _is_free(name: str, type_: str) -> bool:
+def _is_free(name: str, type_: str, is_wasi: Callable[[str], bool]) -> bool:
     if type_ == "instance":
-        return preview2.is_wasi(name) or not name.startswith("wasi:")
+        return is_wasi(name) or not name.startswith("wasi:")
     own = _OWN.fullmatch(name)
     return own is not None and own[1] == "logger"
 
@@ -58,11 +58,12 @@ def _check_imports(function: Function, component: Component, exchanges: Mapping[
     granted = {name for name, _ in function.imports}
     offered: Offered = {}
     refused: list[str] = []
+    is_wasi = preview2.is_wasi if _is_for_events(function, component) else is_offered
     for name, type_ in component.imports.items():
         own = _OWN.fullmatch(name)
         if type_ == "instance":
             # Of every other instance, each function is looked at by itself.
-            if name.startswith("wasi:") and not preview2.is_wasi(name):
+            if name.startswith("wasi:") and not is_wasi(name):
                 refused.append(name)
         elif own is not None and own[2]:
             call = own[1] + own[2]
@@ -85,6 +86,14 @@ def _check_imports(function: Function, component: Component, exchanges: Mapping[
     if refused:
         raise InvalidFunction(_refusal(refused))
     return offered
+
+
+def is_offered(name: str) -> bool:
+    """Whether the imported instance of this *name* is one that components of wasi:http/proxy have."""
+    from wasmrun.machine.proxy.world import RESOURCES  # for the few that are such components
+
+    interface, _, version = name.partition("@")
+    return interface in RESOURCES and re.fullmatch(r"0\.2\.\d+", version) is not None
 
 
 def _check_type(name: str, type_: str, wanted: str | None) -> None:
@@ -148,10 +157,11 @@ class ComponentProgram(BaseProgram):
     ) -> None:
         super().__init__(function, engine, component, streams, exchanges)
         self.component = component
-        self.detected = detect(function)
+        self.detected = detect(function, component)
+        is_proxy = self.detected.abi == "wasi-http"
         offered = check(function, component, self.exchanges)
-        self.has_http = bool(function.http) and any(_is_http(name) for name in offered)
-        self.uses_wasi = any(name.startswith("wasi:") for name in component.imports)
+        self.has_http = bool(function.http) and (is_proxy or any(_is_http(name) for name in offered))
+        self.uses_wasi = not is_proxy and any(name.startswith("wasi:") for name in component.imports)
         facts = component.facts
         # The engine's limit is one for each memory, a function's one for all.
         memories = max(facts.memories, 1)
@@ -160,11 +170,17 @@ class ComponentProgram(BaseProgram):
         self.store_limits = (
             function.memory // memories, function.table_elements, room.core_instances, room.tables, facts.memories,
         )  # fmt: skip
-        self.abi: Abi = ComponentAbi(function, component)
+        self.abi: Abi = make_abi(function, component)
         self.is_raw = self.abi.is_raw
         self.link: Link | None = None
         try:
-            self.link = Link(engine, component, offered, has_wasi=self.uses_wasi)
+            if is_proxy:
+                from wasmrun.machine.proxy.link import ProxyLink
+
+                exchange = self.exchanges.get("http_request", _nobody) if self.has_http else None
+                self.link = ProxyLink(engine, component, offered, exchange)
+            else:
+                self.link = Link(engine, component, offered, has_wasi=self.uses_wasi)
             self.runs_at_start = bool(self.abi.start_up) or self._runs_code_to_instantiate(self.link)
             self._make_plan()
             if adapt is not None:
@@ -213,55 +229,37 @@ class ComponentProgram(BaseProgram):
         self.component.close()
 
 
-class Link:
-    """A component with its imports resolved, and where its exports are found."""
-
-    def __init__(self, engine: Engine, component: Component, offered: Offered, *, has_wasi: bool) -> None:
-        self._linker = Linker(engine)
-        self.component = component.pointer
-        self._indexes: dict[str, int] = {}
-        if has_wasi:
-            preview2.define(self._linker)
-        for name, body in offered.items():
-            place, _, call = name.rpartition(".")
-            is_log = body is hostcalls.log
-            takes = (binding.ENUM, binding.STRING) if is_log else (binding.STRING,)
-            self._linker.define(place, call, body, takes, gives=not is_log)
-
-    @property
-    def pointer(self) -> int:
-        """The engine's linker."""
-        return self._linker.pointer
-
-    def instantiate(self, instance: Instance) -> int:
-        """Put the component into *instance*'s store; start functions run. Raises what the guest's failure is."""
-        instance.pollables = preview2.Pollables()
-        error = binding.instantiate(
-            self._linker.pointer, instance.context, self.component, instance.address + INSTANCE * 8
-        )
-        if error:
-            raise failing.failure(instance, error, preparing=True)
-        instance.memory_bytes = instance.program.memory_bytes
-        return 0
-
-    def index(self, name: str) -> int:
-        """Where the exported function *name* is found in every instance."""
-        found = self._indexes.get(name)
-        if found is None:
-            text = name.encode()
-            found = self._indexes[name] = binding.export_index(self.component, None, text, len(text)) or 0
-        return found
-
-    def close(self) -> None:
-        """Free what was made. Harmless when repeated."""
-        indexes, self._indexes = self._indexes, {}
-        for index in indexes.values():
-            binding.export_index_delete(index)
-        self._linker.close()
-
-
-def detect(function: Function) -> Detected:
-    """The ABI of a component, which is one. Raises `InvalidFunction` where *function* names another."""
-    if function.abi not in (None, "component"):
+def detect(function: Function, component: Component) -> Detected:
+    """The ABI of a component. Raises `InvalidFunction` where *function* names one that is not a component's."""
+    if function.abi not in (None, "component", "wasi-http"):
         raise InvalidFunction(f"it is a component, and not a module for the ABI {function.abi!r}; leave `abi` out")
+    handler = _proxy_handler(component)
+    if function.abi == "wasi-http" and handler is None:
+        raise InvalidFunction("the component exports no wasi:http/incoming-handler@0.2; leave `abi` out (--abi)")
+    if function.abi is not None:
+        return Detected(function.abi, "named by the function")
+    if not _is_for_events(function, component):
+        return Detected("wasi-http", f"it exports {handler}")
     return Detected("component", "it is a component")
+
+
+def _proxy_handler(component: Component) -> str | None:
+    return next((name for name in component.exports if PROXY.fullmatch(name)), None)
+
+
+def _is_for_events(function: Function, component: Component) -> bool:
+    """Whether the component takes events as they are, and not as HTTP requests."""
+    handler = _proxy_handler(component)
+    is_named = function.abi == "component" or (
+        function.abi is None and (function.entry or "handle") in component.exports
+    )
+    return is_named or handler is None
+
+
+def make_abi(function: Function, component: Component) -> Abi:
+    """The guest ABI for *function*. Raises `InvalidFunction` where *component* cannot serve it."""
+    if _is_for_events(function, component):
+        return ComponentAbi(function, component)
+    from wasmrun.machine.abi.wasi_http import WasiHttp  # for the few that are such components
+
+    return WasiHttp(function, _proxy_handler(component) or "")

@@ -1,0 +1,108 @@
+"""The wasi-http ABI: a component of the world `wasi:http/proxy`, which answers one HTTP request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from wasmrun.errors import GuestError, InvalidAnswer, InvalidFunction
+from wasmrun.machine import messages
+from wasmrun.machine.abi.base import Given
+from wasmrun.machine.components import binding, failing
+from wasmrun.machine.proxy.carriers import Wrong, handle
+from wasmrun.machine.proxy.resources import IncomingRequest, OutgoingResponse, ResponseOutparam
+from wasmrun.machine.record import ENTRY, INSTANCE, VALUES
+from wasmrun.payload import make_response, read_payload
+
+if TYPE_CHECKING:
+    from wasmrun.function import Function
+    from wasmrun.machine.components.link import Link
+    from wasmrun.machine.instance import Instance
+
+
+class WasiHttpCodec:
+    """A request of payload 2.0 into MessagePack, in which a worker can find it, and the response out of it."""
+
+    name: ClassVar[str] = "wasi-http"
+    is_raw = False
+    needs_context = False
+
+    def __init__(self, entry: str) -> None:
+        self.entry = entry
+
+    def encode(self, event: Any, given: Given | None) -> bytes:
+        """Method, target, scheme, authority, headers and body of the request."""
+        request = read_payload(event)
+        target = f"{request.path}?{request.query}" if request.query else request.path
+        authority = request.headers.get("host") or request.domain or "localhost"
+        fields = [(name, value.encode()) for name, value in request.headers.items()]
+        payload: bytes = messages.encode((request.method, target, request.scheme, authority, fields, request.body))
+        return payload
+
+    def decode(self, answer: bytes) -> Any:
+        """The response."""
+        status, fields, body = messages.decode(answer)
+        return make_response(status, ((name, _text(value)) for name, value in fields), body)
+
+
+def _text(value: bytes) -> str:
+    # As HTTP/1.1 had it: bytes that are no UTF-8 are letters of Latin 1.
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+class WasiHttp(WasiHttpCodec):
+    """The wasi-http ABI for one function. Raises `InvalidFunction` for settings that it cannot serve."""
+
+    wasi_at_event = False
+    can_reuse = True
+    start_up: tuple[bytes, ...] = ()
+    params: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+    def __init__(self, function: Function, entry: str) -> None:
+        super().__init__(entry)
+        for name, is_set in (("raw", function.raw), ("dirs", function.dirs), ("args", function.args)):
+            if is_set:
+                raise InvalidFunction(f"{name}: not for a component of wasi:http/proxy, which takes requests alone")
+
+    def prepare(self, instance: Instance) -> None:
+        """Find the handler."""
+        link: Link = instance.program.link  # type: ignore[assignment]  # a component's
+        address = instance.address
+        index = link.index("handle", inside=self.entry)
+        binding.instance_function(address + INSTANCE * 8, instance.context, index, address + ENTRY * 8)
+
+    def call(self, instance: Instance, payload: bytes) -> bytes:
+        """Hand the request over and take the response."""
+        method, target, scheme, authority, fields, body = messages.decode(payload)
+        host = instance.proxy
+        host.begin()
+        request = IncomingRequest(method, target, scheme, authority, [(name, value) for name, value in fields], [body])
+        words, at = instance.words, instance.record + VALUES
+        for place, resource in ((at, request), (at + 4, ResponseOutparam())):
+            words[place], words[place + 1] = binding.RESOURCE, handle(host, resource)
+        error = binding.call(instance.address + ENTRY * 8, instance.context, instance.values, 2, None, 0)
+        for place in (0, 4):
+            binding.value_delete(instance.values + place * 8)
+        if error:
+            raise failing.failure(instance, error)
+        return _answer(host.response)
+
+    def release(self, instance: Instance) -> None:
+        """The component has given its memory back at the end of its call."""
+        if instance.fault is not None:
+            raise instance.fault
+
+
+def _answer(response: OutgoingResponse | Wrong | None) -> bytes:
+    if response is None:
+        raise InvalidAnswer("the component answered no response: it returned without setting its response-outparam")
+    if isinstance(response, Wrong):
+        code, detail = response.reason
+        raise GuestError(f"{code}: {detail}" if detail else code, type="HttpErrorCode")
+    if response.body.is_taken and not response.body.is_finished:
+        raise InvalidAnswer("the component did not finish the body of its response (outgoing-body.finish)")
+    answer: bytes = messages.encode((response.status, response.headers.entries, bytes(response.body.data)))
+    return answer
