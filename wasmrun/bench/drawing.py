@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -33,6 +35,9 @@ OF_A_START = ("store", "instantiate", "init", "encode", "first_call")
 def new_console() -> Console:
     """Standard output. Where it is no terminal, nothing is folded; there, and with NO_COLOR, nothing is coloured."""
     console = Console(highlight=False)
+    if console.options.ascii_only and isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal from before Unicode has no "µ" either: better a question mark there than no table.
+        sys.stdout.reconfigure(errors="replace")
     if not console.is_terminal:
         console.width = _NO_TERMINAL
     return console

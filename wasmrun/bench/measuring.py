@@ -181,6 +181,7 @@ class _Subject:
         self._notes: list[str] = []
         self._phases: dict[str, list[int]] = {name: [] for name in PHASES}
         self._series: dict[str | None, dict[str, _Series]] = {}
+        self._under_load: dict[tuple[str, str, int, Rate | None], float] = {}
         self._parts: dict[tuple[str, str, int, Rate | None], list[Part]] = {}
         if "processes" in plan.places:
             processes = ProcessExecutor(processes=max(plan.concurrency, default=1), cache_dir=cache_dir)
@@ -284,6 +285,10 @@ class _Subject:
 
     def load_turn(self, place: str, name: str, concurrency: int, rate: Rate | None) -> None:
         """Measure a part of one load in *place*."""
+        key = name, place, concurrency, rate
+        if self._under_load.get(key, 0.0) >= self._plan.duration:
+            return  # its events take longer than a turn
+        began = perf_counter()
         executor = self._executors[place]
         function = starts.warm(self.function, max(self._ready, concurrency))
 
@@ -302,7 +307,8 @@ class _Subject:
         was_warm = after.warm_starts - before.warm_starts
         was_cold = after.cold_starts - before.cold_starts
         part = Part(load._replace(warm_share=was_warm / max(was_warm + was_cold, 1)), latencies)
-        self._parts.setdefault((name, place, concurrency, rate), []).append(part)
+        self._parts.setdefault(key, []).append(part)
+        self._under_load[key] = self._under_load.get(key, 0.0) + perf_counter() - began
 
     def _closed(self, place: str, concurrency: int) -> float:
         """What the closed loop did, in events a second: all of its turns come before the first of an open one."""

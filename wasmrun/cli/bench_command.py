@@ -229,7 +229,7 @@ def _told(event: str | None, plan: Plan, settings: dict[str, Any]) -> dict[str, 
     if "config" in given:
         given["config"] = [text.partition("=")[0] for text in given["config"]]
     how = plan._asdict() | {"rates": [str(rate) for rate in plan.rates]}
-    return {"event": event, **how, **given}
+    return {"event": None if event is None else printable(event), **how, **given}
 
 
 # Measuring
