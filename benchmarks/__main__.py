@@ -10,7 +10,10 @@ from .effort import Effort
 from .figures import Answer
 from .report import Lines, Table
 
-NAMES = ("floor", "starts", "rivals", "process", "memory", "functions", "workers", "snapshot", "extism", "million")
+NAMES = (
+    "floor", "hotpath", "starts", "rivals", "isolation", "payload", "module_size", "pool", "throughput", "neighbours", "process",
+    "memory", "functions", "snapshot", "extism", "million",
+)  # fmt: skip
 
 
 class Question(Protocol):

@@ -43,10 +43,8 @@ def measure(effort: Effort) -> Iterator[Answer]:
         costs = interleave(contestants, effort.pick(15, 61, 151))
     yield from (costs.cost(name) for name in contestants)
     if rivals:
-        yield costs.ratio("extism, new", "fresh", "≥ 5")
-        yield costs.ratio("extism, reused", "warm", "≥ 1.5")
-        yield costs.best_ratio("extism, new", "fresh", "≥ 5")
-        yield costs.best_ratio("extism, reused", "warm", "≥ 1.5")
+        yield from costs.both_ratios("extism, new", "fresh", "≥ 5")
+        yield from costs.both_ratios("extism, reused", "warm", "≥ 1.5")
         yield costs.ratio("extism, reused", "reused")
         yield costs.ratio("64 KiB copied, extism, new", "64 KiB copied, fresh")
 

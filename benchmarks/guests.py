@@ -8,6 +8,23 @@ SMALL, USUAL = 1, 17
 PAYLOAD = b"x" * 64
 EVENT = {"id": 7, "text": "x" * 52}
 """64 bytes as MessagePack, so that an envelope is compared with a raw event of the same size."""
+SPIN = """(module
+  (memory (export "memory") 1)
+  (func (export "wasmrun_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "wasmrun_handle_raw") (param i32 i32) (result i64)
+    (local $left i32)
+    (local.set $left (i32.load (local.get 0)))
+    (loop $again
+      (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+      (br_if $again (local.get $left)))
+    (i64.const 0)))"""
+"""Counts down from the number in its event."""
+LARGE_ECHO = """(module
+  (memory (export "memory") 100)
+  (func (export "wasmrun_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "wasmrun_handle_raw") (param i32 i32) (result i64)
+    (i64.or (i64.shl (i64.extend_i32_u (local.get 0)) (i64.const 32)) (i64.extend_i32_u (local.get 1)))))"""
+"""Answers events of up to 6 MB."""
 
 
 def echo(pages: int = SMALL) -> str:

@@ -48,5 +48,4 @@ def measure(effort: Effort) -> Iterator[Figure]:
         }
         costs = interleave(contestants, effort.pick(15, 25, 51), "ms")
     yield from (costs.cost(name) for name in contestants)
-    yield costs.ratio("wasmrun run", "import wasmtime", "≤ 1.2")
-    yield costs.best_ratio("wasmrun run", "import wasmtime", "≤ 1.2")
+    yield from costs.both_ratios("wasmrun run", "import wasmtime", "≤ 0.8")

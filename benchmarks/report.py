@@ -12,7 +12,7 @@ from .figures import Answer, Figure, Note
 CAVEATS = (
     "Trust ratios, not times: both sides of a ratio met the same machine in the same run; times drift from run to run.",
     "A cost is the median over rounds, a ratio the median of the rounds' ratios, beside lowest and highest.",
-    "'Lowest costs' divides the best round of one by the best of the other: look there when the machine is busy.",
+    "'Best rounds' sets the best round of one beside the best of the other: look there when the machine is busy.",
     "Targets are printed for the reader to judge: nothing here passes or fails.",
 )
 

@@ -1,7 +1,7 @@
 """Rounds: contestants measured in turn (A B C A B C ...), so that a noisy moment meets all of them alike."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from .figures import Figure, figure
 
@@ -14,11 +14,15 @@ BURST = 48
 
 
 class Rounds:
-    """The costs of all contestants, one list a contestant, the same number of rounds in each."""
+    """The costs of all contestants, one list a contestant, the same number of rounds in each.
+
+    Where the unit is one a second, a cost is a rate, and the best is the highest.
+    """
 
     def __init__(self, unit: str, costs: Mapping[str, list[float]]) -> None:
         self._unit = unit
         self._costs = costs
+        self._best = max if unit.endswith("/s") else min
 
     def samples(self, name: str) -> list[float]:
         """The costs of a contestant, round by round."""
@@ -39,10 +43,19 @@ class Rounds:
         return figure(f"{over} − {under}", self._unit, differences, target)
 
     def best_ratio(self, over: str, under: str, target: str = "") -> Figure:
-        """The lowest cost of `over` ÷ the lowest of `under`: both as on a machine that does nothing else."""
-        return figure(
-            f"{over} ÷ {under}, lowest costs", "×", [min(self._costs[over]) / min(self._costs[under])], target
-        )
+        """The best round of `over` ÷ the best of `under`: both as on a machine that does nothing else."""
+        best = self._best(self._costs[over]) / self._best(self._costs[under])
+        return figure(f"{over} ÷ {under}, best rounds", "×", [best], target)
+
+    def best_difference(self, over: str, under: str, target: str = "") -> Figure:
+        """The best round of `over` less the best of `under`."""
+        best = self._best(self._costs[over]) - self._best(self._costs[under])
+        return figure(f"{over} − {under}, best rounds", self._unit, [best], target)
+
+    def both_ratios(self, over: str, under: str, target: str = "") -> Iterator[Figure]:
+        """The ratio of each round, and of the best ones."""
+        yield self.ratio(over, under, target)
+        yield self.best_ratio(over, under, target)
 
 
 def interleave(contestants: Mapping[str, Round], rounds: int, unit: str = "µs") -> Rounds:

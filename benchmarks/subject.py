@@ -15,16 +15,33 @@ from .guests import EVENT, PAYLOAD
 Executor = wasmrun.Executor | wasmrun.ProcessExecutor
 RAW = "wasmrun_handle_raw"
 ENVELOPE = "wasmrun_handle"
+HOTPATH = "WASMRUN_HOTPATH"
+KINDS = ("compiled", "ctypes")
+"""Of the hot path."""
 
 
-def function(module: str | Path, entry: str = RAW, warm: int = 0) -> wasmrun.Function:
+def function(
+    module: str | Path, entry: str = RAW, warm: int = 0, *, reuse: bool = False, memory: str = "2MiB"
+) -> wasmrun.Function:
     """The guest with the limits that all contestants have; `warm` sandboxes are kept ready."""
-    return wasmrun.Function(module, entry=entry, memory="2MiB", timeout="2s", warm=warm)
+    return wasmrun.Function(module, entry=entry, memory=memory, timeout="2s", warm=warm, reuse=reuse)
 
 
-def executor(cache: Path, sandboxes: int = 1000) -> wasmrun.Executor:
-    """An executor of one thread with a cache of its own and room for `sandboxes`."""
-    return wasmrun.Executor(max_sandboxes=sandboxes, threads=1, cache_dir=cache)
+def executor(cache: Path, sandboxes: int = 1000, threads: int = 1) -> wasmrun.Executor:
+    """An executor with a cache of its own and room for `sandboxes`."""
+    return wasmrun.Executor(max_sandboxes=sandboxes, threads=threads, cache_dir=cache)
+
+
+def executor_by(kind: str, cache: Path) -> wasmrun.Executor:
+    """The same with the hot path of one kind. Raises wasmrun.HostError at its first use where there is none."""
+    before = os.environ.get(HOTPATH)
+    os.environ[HOTPATH] = kind
+    try:
+        return executor(cache)
+    finally:
+        os.environ.pop(HOTPATH)
+        if before is not None:
+            os.environ[HOTPATH] = before
 
 
 def process_executor(cache: Path, processes: int = 1, hardening: str = "auto") -> wasmrun.ProcessExecutor:
@@ -49,6 +66,16 @@ def caller(executor: Executor, function: wasmrun.Function) -> Callable[[], Any]:
 def refiller(executor: Executor, function: wasmrun.Function) -> Callable[[], object]:
     """Waits until all of the function's warm sandboxes are ready."""
     return partial(executor.prewarm, function)
+
+
+def spin_event(cache: Path, spin: wasmrun.Function, seconds: float = 1e-3) -> bytes:
+    """The event with which `guests.SPIN` takes so long, here and now, where nothing else runs."""
+    steps = 1_000_000
+    event = steps.to_bytes(4, "little")
+    with executor(cache) as ours:
+        # The shortest: whatever came between made the others longer.
+        shortest = min(ours.run(spin, event).report.duration for _ in range(20))
+    return int(steps * seconds / shortest).to_bytes(4, "little")
 
 
 def use_all_places(executor: wasmrun.Executor, module: str, sandboxes: int) -> None:

@@ -14,6 +14,7 @@ from benchmarks.guests import SMALL
 from benchmarks.native import floor_rounds
 from benchmarks.rounds import Round, interleave
 from benchmarks.served import Served
+from benchmarks.subject import HOTPATH, KINDS
 
 from .environments import HERE, interpreter, pinned
 
@@ -50,7 +51,6 @@ RIVALS = (
     Rival("capsule_run", HERE / "capsule_run" / "echo.wat"),
     Rival("python"),
 )
-KINDS = ("compiled", "ctypes")
 
 
 def measure(effort: Effort) -> Iterator[Answer]:
@@ -61,7 +61,7 @@ def measure(effort: Effort) -> Iterator[Answer]:
         ours: list[str] = []
         ratios: list[tuple[str, str, str]] = []
         for kind in KINDS:
-            environment = {**os.environ, "WASMRUN_HOTPATH": kind}
+            environment = {**os.environ, HOTPATH: kind}
             found = _start(Rival("wasmrun"), directory, running, environment)
             if isinstance(found, str):
                 yield Note(f"wasmrun {kind} is left out: {found}")
@@ -83,9 +83,10 @@ def measure(effort: Effort) -> Iterator[Answer]:
         costs = interleave(contestants, effort.pick(7, 31, 101))
     yield from (costs.cost(name) for name in contestants)
     for over, under, target in ratios:
-        yield costs.ratio(over, under, target)
         if target:
-            yield costs.best_ratio(over, under, target)
+            yield from costs.both_ratios(over, under, target)
+        else:
+            yield costs.ratio(over, under)
 
 
 def _start(

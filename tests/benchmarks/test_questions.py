@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks import guests, subject
 from benchmarks.__main__ import NAMES
 from benchmarks.figures import Note, figure
 from benchmarks.report import Lines, Table
@@ -68,3 +70,22 @@ def test_ratio_and_difference_are_of_rounds() -> None:
     assert costs.ratio("a", "b").median == 2.0
     assert costs.difference("a", "b").median == 6.0
     assert costs.best_ratio("a", "b").median == 2.0
+
+
+def test_best_of_rates_is_the_highest() -> None:
+    """And of costs the lowest."""
+    samples = {"a": [2.0, 20.0], "b": [1.0, 10.0]}
+    assert Rounds("µs", samples).best_difference("a", "b").median == 1.0
+    assert Rounds("events/s", samples).best_difference("a", "b").median == 10.0
+
+
+def test_hot_path_is_of_the_kind_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says, which is left as it was."""
+    monkeypatch.setenv("WASMRUN_HOTPATH", "compiled")
+    with subject.executor_by("ctypes", tmp_path) as ours:
+        assert subject.caller(ours, subject.function(guests.echo()))() == guests.PAYLOAD
+        assert ours._settings.hotpath == "ctypes"
+    assert os.environ["WASMRUN_HOTPATH"] == "compiled"
+    monkeypatch.delenv("WASMRUN_HOTPATH")
+    subject.executor_by("ctypes", tmp_path).shutdown()
+    assert "WASMRUN_HOTPATH" not in os.environ
