@@ -243,11 +243,11 @@ def test_a_compile_bomb_is_given_up_in_bounded_time_and_not_tried_again(tmp_path
             executor.invoke(bomb)
         spent = children_seconds() - before
         assert 0.5 < spent < 3
-        started = time.monotonic()
+        started = time.process_time()
         for _ in range(100):
             with pytest.raises(wasmrun.InvalidFunction, match="processor time"):
                 executor.invoke(bomb)
-        assert time.monotonic() - started < 0.5
+        assert time.process_time() - started < 0.5
         assert children_seconds() - before == spent
 
 

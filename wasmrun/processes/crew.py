@@ -130,7 +130,8 @@ class Crew:
                 return waiter.lane
             self._counts["waits"] += 1
         until = time.monotonic() + self.settings.wait
-        latest = time.monotonic() + _START_SECONDS  # for a start; others may take what was started
+        # For a start, which is given up at a look around; others may take what was started.
+        latest = time.monotonic() + _START_SECONDS + 2 * _LOOK_SECONDS
         try:
             while not waiter.ready.wait(
                 _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))
