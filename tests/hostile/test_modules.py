@@ -64,7 +64,7 @@ def children_seconds() -> float:
         (b"\0as", "not WebAssembly, but data that starts with 00 61 73"),
         (b"\0asm\1\0", "truncated: the header is 8 bytes"),
         (b"\0asm\7\0\0\0", "an unknown version of WebAssembly: 07 00 00 00"),
-        (b"\0asm\x0d\0\1\0", "a component: this version of wasmrun runs core modules only"),
+        (b"\0asm\x0d\0\1\0", "the export 'handle' is missing"),
         (HEADER + b"\1\x05\1", "truncated: the section at byte 8 has 5 bytes, the file ends after 1"),
         (HEADER + b"\1", "truncated: a number at byte 9 does not end"),
         (HEADER + b"\1\xff\xff\xff\xff\xff", "malformed: the number at byte 9 is too long"),

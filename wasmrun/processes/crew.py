@@ -23,7 +23,8 @@ _START_SECONDS = 10.0
 """How long a worker may take to become ready; it takes 0.2 on a machine that has time for it."""
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 5.0
-_LOOK_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""Between two looks at what time alone changes."""
 _MOST_SAID = 1000
 """Messages that a worker may have for the supervisor between two looks around; it has hardly any."""
 _SHOWN = 2_000
@@ -131,7 +132,7 @@ class Crew:
             self._counts["waits"] += 1
         until = time.monotonic() + self.settings.wait
         # For a start, which is given up at a look around; others may take what was started.
-        latest = time.monotonic() + _START_SECONDS + 2 * _LOOK_SECONDS
+        latest = time.monotonic() + _START_SECONDS + 2 * LOOK_SECONDS
         try:
             while not waiter.ready.wait(
                 _TURN_SECONDS if waiter.is_expecting else min(_TURN_SECONDS, max(0.0, until - time.monotonic()))

@@ -17,14 +17,13 @@ from typing import Any
 
 from wasmrun.errors import HostError, printable
 from wasmrun.processes import wire
-from wasmrun.processes.crew import Crew, CrewSettings
+from wasmrun.processes.crew import LOOK_SECONDS, Crew, CrewSettings
 from wasmrun.processes.frames import BrokenFrame, Closed
 from wasmrun.processes.placement import Place
 from wasmrun.processes.process import WorkerProcess
 
 _log = logging.getLogger("wasmrun.processes")
 
-_LOOK_SECONDS = 1.0
 _TURN_SECONDS = 0.02
 _END_SECONDS = 10.0
 _MOST_SAID = 1000
@@ -102,12 +101,12 @@ class Supervisor:
             while not crew.is_over:
                 try:
                     self._start_wanted()
-                    for key, _ in self._selector.select(_TURN_SECONDS if crew.is_short else _LOOK_SECONDS):
+                    for key, _ in self._selector.select(_TURN_SECONDS if crew.is_short else LOOK_SECONDS):
                         if key.data is None:
                             os.read(self._bell, 4096)
                         else:
                             key.data()
-                    if time.monotonic() - looked >= _LOOK_SECONDS:
+                    if time.monotonic() - looked >= LOOK_SECONDS:
                         looked = time.monotonic()
                         crew.look_around()
                     for worker in crew.take_dead():
