@@ -12,6 +12,7 @@ from wasmrun.bench import measuring
 from wasmrun.bench.loads import Part
 from wasmrun.bench.measuring import Plan, Rate, Session
 from wasmrun.bench.samples import PLACES, Load
+from wasmrun.bench.steps import StepExecutor, SteppedSandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +110,10 @@ def test_session_names_what_it_measures_when_that_fails(cache_dir: Path) -> None
     with pytest.raises(wasmrun.GuestTrap):
         measured.measure()
     assert measured.current is trap
+
+
+@pytest.mark.parametrize("kept", [{"warm": 1}, {"warm": 0, "reuse": True}])
+def test_sandbox_is_not_taken_from_those_that_are_kept(kept: dict[str, Any], cache_dir: Path) -> None:
+    """It would be lost to the pool."""
+    with StepExecutor(cache_dir=str(cache_dir)) as executor, pytest.raises(ValueError, match="sandboxes are kept"):
+        executor.with_sandbox(wasmrun.Function(ADD, **kept), [1, 2], SteppedSandbox, lambda *_: None)

@@ -79,6 +79,8 @@ class StepExecutor(Executor):
         `KeyboardInterrupt` on Ctrl-C.
         """
         check_function(function)
+        if function.warm or function.reuse:
+            raise ValueError("a function of which sandboxes are kept has none that are taken one by one")
         return self._call(self._in_place, self._open().core, function, event, make, work)  # type: ignore[no-any-return]
 
     def _in_place(
