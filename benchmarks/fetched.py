@@ -12,8 +12,20 @@ import sys
 import tarfile
 from pathlib import Path
 
+from wasmrun.projects.embedding import Sources, embed
+from wasmrun.projects.sdk import sdk_file
+
 WIZER = "@bytecodealliance/wizer@11.0.3"
 QUICKJS = "edwh-quickjs-ng==0.14.0.3"
+TABLE = """\
+const table = new Map();
+for (let i = 0; i < 20000; i++) table.set('key' + i, {id: i, name: 'item ' + i});
+export function handle(event) {
+  const sum = (event.numbers ?? []).reduce((a, b) => a + b, 0);
+  return {found: table.get(event.key) ?? null, size: table.size, sum};
+}
+"""
+HELLO = "export function handle(event) { return {hello: event.name}; }"
 _SECONDS = 300
 _SOURCES = ("quickjs.c", "libregexp.c", "libunicode.c", "dtoa.c")
 _HERE = Path(__file__).parent
@@ -73,6 +85,13 @@ def quickjs() -> Path | str:
     if done:
         return f"QuickJS cannot be built: {done}"
     made.rename(target)
+    return target
+
+
+def javascript(text: str, target: Path) -> Path:
+    """The module of a script, by our own SDK."""
+    engine = Path(sdk_file("javascript/engine.wasm")).read_bytes()
+    target.write_bytes(embed(engine, Sources("handler.js", {"handler.js": text.encode()}, 512 * 1024, ["handle"])))
     return target
 
 

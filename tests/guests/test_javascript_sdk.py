@@ -219,6 +219,8 @@ def test_jobs_are_done_before_the_answer_is_told(evaluate: Any) -> None:
         ("{ toJSON() { return { a: [this.b] } }, b: 1 }", {"a": [1]}),
         ("new (class { x = 1; get y() { return 2 } #z = 3 })()", {"x": 1}),
         ("new Proxy([1, { a: 2 }], {})", [1, {"a": 2}]),
+        ("{ get a() { return 1 }, 7: 2, [Symbol('s')]: 3 }", {"7": 2, "a": 1}),
+        ("(() => { const o = { a: 1, b: 2, c: 3 }; delete o.b; return o })()", {"a": 1, "c": 3}),
         ("Object.create({ inherited: 1 }, { own: { value: 2, enumerable: true }, hidden: { value: 3 } })", {"own": 2}),
         ("'\\ud800a\\udc00'", "\ufffda\ufffd"),
         ("'a'.repeat(10) + 'ü'.repeat(10) + '😀'.repeat(10)", "a" * 10 + "ü" * 10 + "😀" * 10),
@@ -250,6 +252,16 @@ def test_answer_is_what_was_meant(evaluate: Any, expression: str, value: Any) ->
 def test_what_cannot_be_answered_is_told(evaluate: Any, expression: str, told: str) -> None:
     assert reported(evaluate(f"return {{ in: [1, ({expression})] }}")) == told
     assert evaluate("return 1").value == 1
+
+
+def test_object_that_changes_while_it_is_sent_is_told(evaluate: Any) -> None:
+    for change in ("o.d = 1", "Object.defineProperty(o, 'b', { get() { return 1 } })"):
+        text = f"const o = {{ a: {{ toJSON() {{ {change}; return 1 }} }}, b: 2, c: 3 }}; return o"
+        assert reported(evaluate(text)) == "TypeError: an object changed while it was being sent", change
+    for change, value in (("o.b = 5", {"a": 1, "b": 5, "c": 3}), ("delete o.b", {"a": 1, "c": 3})):
+        assert (
+            evaluate(f"const o = {{ a: {{ toJSON() {{ {change}; return 1 }} }}, b: 2, c: 3 }}; return o").value == value
+        )
 
 
 def test_array_that_changes_while_it_is_sent_is_an_answer(evaluate: Any) -> None:
@@ -333,9 +345,9 @@ def test_endless_recursion_is_an_error(evaluate: Any) -> None:
 
 
 def test_calls_may_nest_as_deep_as_is_promised(evaluate: Any) -> None:
-    """About 300 deep with the usual stack, says the README."""
+    """About 400 deep with the usual stack, says the README."""
     text = "const f = (n) => (n ? f(n - 1) + 1 : 0); return f(event)"
-    assert evaluate(text, 250).value == 250
+    assert evaluate(text, 380).value == 380
 
 
 @pytest.mark.parametrize(
@@ -661,6 +673,44 @@ def test_build_takes_no_options(script: str) -> None:
     done = subprocess.run([sys.executable, str(SDK / script), "--check"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage" in done.stderr
+
+
+# ---- markdown
+
+RENDERED = [
+    ("", ""),
+    ("a\nb\n\nc", "<p>a\nb</p>\n<p>c</p>"),
+    ("# A *b*\n###### c ##\n####### d", "<h1>A <em>b</em></h1>\n<h6>c</h6>\n<p>####### d</p>"),
+    ("***\n- - -\n--", "<hr>\n<hr>\n<p>--</p>"),
+    ("- a\n- b\n  c\n\n1. d\n2) e", "<ul>\n<li>a</li>\n<li>b\nc</li>\n</ul>\n<ol>\n<li>d</li>\n<li>e</li>\n</ol>"),
+    ("> a\n> > b\n> # c", "<blockquote>\n<p>a</p>\n<blockquote>\n<p>b</p>\n</blockquote>\n<h1>c</h1>\n</blockquote>"),
+    ("```js\n*a* <b>\n# c\n```\nd", '<pre><code class="language-js">*a* &lt;b&gt;\n# c\n</code></pre>\n<p>d</p>'),
+    ("```\nnot closed", "<pre><code>not closed\n</code></pre>"),
+    ("**a *b* c** `*d*` ``e ` f``", "<p><strong>a <em>b</em> c</strong> <code>*d*</code> <code>e ` f</code></p>"),
+    ("[a *b*](https://x.y/?a=1&b=2)", '<p><a href="https://x.y/?a=1&amp;b=2">a <em>b</em></a></p>'),
+    (
+        "[a](javascript:alert(1)) [b](JAVASCRIPT:x) [c](#d)",
+        '<p>[a](javascript:alert(1)) [b](JAVASCRIPT:x) <a href="#d">c</a></p>',
+    ),
+    ('<script>alert("x")</script> & \0001\0', "<p>&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; 1</p>"),
+    ('[x](https://a"onclick="b)', '<p><a href="https://a&quot;onclick=&quot;b">x</a></p>'),
+]
+
+
+@pytest.mark.parametrize(("text", "html"), RENDERED, ids=range(len(RENDERED)))
+def test_markdown_becomes_html(executor: wasmrun.Executor, built_sdk: Any, text: str, html: str) -> None:
+    """And nothing in it is taken for HTML, or for an address that is a program."""
+    function = wasmrun.Function(built_sdk("javascript") / "markdown.wasm", snapshot=True)
+    assert executor.invoke(function, {"markdown": text}) == {"html": html}
+
+
+def test_markdown_of_the_example_is_rendered(executor: wasmrun.Executor, built_sdk: Any) -> None:
+    function = wasmrun.Function(built_sdk("javascript") / "markdown.wasm", snapshot=True)
+    event = json.loads((SDK / "examples" / "events" / "markdown.json").read_text(encoding="utf-8"))
+    assert executor.invoke(function, event)["html"].startswith(
+        "<h1>Notes</h1>\n<p>A <em>short</em> text with <code>code</code>"
+    )
+    assert reported(executor.run(function, {})) == 'InvalidEvent: the event needs a string "markdown"'
 
 
 # ---- the README

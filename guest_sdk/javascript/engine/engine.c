@@ -23,6 +23,7 @@
 #define fflush(...) ((void)0)
 #include "quickjs.c"
 
+#include "low.h"
 #include "heap.h"
 #include "values.h"
 #include "natives.h"
@@ -38,13 +39,6 @@ typedef struct {
 
 static Handler *handlers;
 static JSValue start_error = JS_UNINITIALIZED; /* what the start-up threw, for every event to report */
-
-static Writer answer; /* kept for the next one */
-
-/* What an event has left until it is over. */
-static uint8_t *event_input;
-static JSValue event_values[3] = {JS_UNDEFINED, JS_UNDEFINED, JS_UNDEFINED};
-static bool is_over;
 
 /* ---- promises */
 
@@ -83,7 +77,7 @@ static void log_error(const char *what, JSValueConst error) {
         memcpy(at + strlen(what), shown, strlen(shown));
         wasmrun_log(4, (const char *)at, (uint32_t)(strlen(what) + strlen(shown)));
     }
-    free(line.data);
+    give(line.data);
     JS_FreeCString(ctx, shown);
     JS_FreeValue(ctx, text);
     JS_FreeValue(ctx, JS_GetException(ctx));
@@ -161,7 +155,7 @@ static int write_property(JSValueConst error, const char *name, const char *fall
         JS_FreeValue(ctx, JS_GetException(ctx));
         value = JS_UNDEFINED;
     }
-    done = JS_IsString(value) ? write_string(ctx, &answer, value, true) : write_text(ctx, &answer, fallback);
+    done = JS_IsString(value) ? write_string(ctx, &low->answer, value, true) : write_text(ctx, &low->answer, fallback);
     JS_FreeValue(ctx, value);
     return done;
 }
@@ -169,14 +163,14 @@ static int write_property(JSValueConst error, const char *name, const char *fall
 /* Each line of a stack, as QuickJS writes it, or each item of an array. */
 static int write_stack(JSValueConst error) {
     JSValue stack = JS_IsObject(error) ? JS_GetPropertyStr(ctx, error, "stack") : JS_UNDEFINED;
-    uint32_t head = answer.used, lines = 0;
+    uint32_t head = low->answer.used, lines = 0;
     const char *text = NULL;
-    int done = write_head(ctx, &answer, 0xdd, 0, 4);
+    int done = write_head(ctx, &low->answer, 0xdd, 0, 4);
     if (JS_IsException(stack)) {
         JS_FreeValue(ctx, JS_GetException(ctx));
     } else if (JS_IsArray(stack)) {
-        answer.used = head;
-        done = write_value(ctx, &answer, stack);
+        low->answer.used = head;
+        done = write_value(ctx, &low->answer, stack);
         lines = UINT32_MAX;
     } else if (done == 0 && JS_IsString(stack) && (text = JS_ToCString(ctx, stack))) {
         for (const char *line = text; *line && done == 0;) {
@@ -186,18 +180,18 @@ static int write_stack(JSValueConst error) {
             uint8_t *at;
             line += indent;
             if (!length) break;
-            done = write_length(ctx, &answer, length, 0xa0, 31, OF_TEXT);
-            if (done < 0 || !(at = reserve(ctx, &answer, (uint32_t)length))) {
+            done = write_length(ctx, &low->answer, length, 0xa0, 31, OF_TEXT);
+            if (done < 0 || !(at = reserve(ctx, &low->answer, (uint32_t)length))) {
                 done = -1;
                 break;
             }
             memcpy(at, line, length);
-            answer.used += (uint32_t)length;
+            low->answer.used += (uint32_t)length;
             lines++;
             line += length;
         }
     }
-    if (done == 0 && lines != UINT32_MAX) put_bits(answer.data + head + 1, lines, 4);
+    if (done == 0 && lines != UINT32_MAX) put_bits(low->answer.data + head + 1, lines, 4);
     JS_FreeCString(ctx, text);
     JS_FreeValue(ctx, stack);
     return done;
@@ -207,7 +201,7 @@ static int write_stack(JSValueConst error) {
 static bool is_out_of_memory(JSValueConst error) {
     JSValue message = JS_IsError(error) ? JS_GetPropertyStr(ctx, error, "message") : JS_UNDEFINED;
     const char *text = JS_IsString(message) ? JS_ToCString(ctx, message) : NULL;
-    bool is_it = text ? !strcmp(text, "out of memory") : JS_IsNull(error) && has_run_out;
+    bool is_it = text ? !strcmp(text, "out of memory") : JS_IsNull(error) && low->has_run_out;
     JS_FreeCString(ctx, text);
     JS_FreeValue(ctx, message);
     return is_it;
@@ -218,13 +212,13 @@ static uint64_t report(JSValueConst error) {
     static const uint8_t MAP_OF_3[] = {0x92, 0x01, 0x83};
     uint8_t *at;
     int done = -1;
-    answer.used = 0;
-    at = reserve(ctx, &answer, sizeof MAP_OF_3);
+    low->answer.used = 0;
+    at = reserve(ctx, &low->answer, sizeof MAP_OF_3);
     if (!at || is_out_of_memory(error)) goto no_memory;
     memcpy(at, MAP_OF_3, sizeof MAP_OF_3);
-    answer.used = sizeof MAP_OF_3;
-    if (write_text(ctx, &answer, "type") < 0 || write_property(error, "name", "Error") < 0) goto end;
-    if (write_text(ctx, &answer, "message") < 0) goto end;
+    low->answer.used = sizeof MAP_OF_3;
+    if (write_text(ctx, &low->answer, "type") < 0 || write_property(error, "name", "Error") < 0) goto end;
+    if (write_text(ctx, &low->answer, "message") < 0) goto end;
     if (JS_IsError(error)) {
         done = write_property(error, "message", "");
     } else {
@@ -234,22 +228,22 @@ static uint64_t report(JSValueConst error) {
             JS_FreeValue(ctx, JS_GetException(ctx));
             text = JS_NewString(ctx, "what was thrown cannot be shown");
         }
-        done = write_string(ctx, &answer, text, true);
+        done = write_string(ctx, &low->answer, text, true);
         JS_FreeValue(ctx, text);
     }
-    if (done == 0) done = write_text(ctx, &answer, "stack");
+    if (done == 0) done = write_text(ctx, &low->answer, "stack");
     if (done == 0) done = write_stack(error);
 end:
     JS_FreeValue(ctx, JS_GetException(ctx));
-    if (done == 0) return packed(answer.data, answer.used);
+    if (done == 0) return packed(low->answer.data, low->answer.used);
 no_memory:
     return packed(NO_MEMORY, sizeof NO_MEMORY - 1);
 }
 
 static uint64_t report_exception(void) {
     uint64_t reported;
-    event_values[2] = JS_GetException(ctx);
-    reported = report(event_values[2]);
+    low->event_values[2] = JS_GetException(ctx);
+    reported = report(low->event_values[2]);
     return reported;
 }
 
@@ -257,19 +251,33 @@ static uint64_t report_exception(void) {
 static uint64_t report_text(const char *type, const char *message) {
     static const uint8_t MAP_OF_2[] = {0x92, 0x01, 0x82};
     uint8_t *at;
-    answer.used = 0;
-    at = reserve(ctx, &answer, sizeof MAP_OF_2);
+    low->answer.used = 0;
+    at = reserve(ctx, &low->answer, sizeof MAP_OF_2);
     if (!at) return packed(NO_MEMORY, sizeof NO_MEMORY - 1);
     memcpy(at, MAP_OF_2, sizeof MAP_OF_2);
-    answer.used = sizeof MAP_OF_2;
-    if (write_text(ctx, &answer, "type") < 0 || write_text(ctx, &answer, type) < 0 || write_text(ctx, &answer, "message") < 0
-        || write_text(ctx, &answer, message) < 0) return packed(NO_MEMORY, sizeof NO_MEMORY - 1);
-    return packed(answer.data, answer.used);
+    low->answer.used = sizeof MAP_OF_2;
+    if (write_text(ctx, &low->answer, "type") < 0 || write_text(ctx, &low->answer, type) < 0 || write_text(ctx, &low->answer, "message") < 0
+        || write_text(ctx, &low->answer, message) < 0) return packed(NO_MEMORY, sizeof NO_MEMORY - 1);
+    return packed(low->answer.data, low->answer.used);
 }
 
 /* ---- the start-up */
 
+static JSValue like_a_context;
+
+/* What each event would make first: an object with the names of a context. */
+static void name_contexts(void) {
+    static const char *const NAMES[] = {
+        "function", "version", "memoryLimitBytes", "fuelLimit", "requestId", "deadlineMs", "clientContext", "tenantId", "traceId",
+    };
+    most_low = 40;
+    like_a_context = JS_NewObject(ctx);
+    for (uint32_t i = 0; i < countof(NAMES); i++) JS_DefinePropertyValueStr(ctx, like_a_context, NAMES[i], JS_NULL, JS_PROP_C_W_E);
+    most_low = 0;
+}
+
 static bool make_context(void) {
+    begin_language();
     rt = JS_NewRuntime2(&ALLOCATOR, NULL);
     if (!rt) return false;
     is_making_context = true;
@@ -279,6 +287,7 @@ static bool make_context(void) {
         || JS_AddIntrinsicTypedArrays(ctx) || JS_AddIntrinsicPromise(ctx) || JS_AddIntrinsicWeakRef(ctx)
         || JS_AddIntrinsicDOMException(ctx)) return false;
     is_making_context = false;
+    name_contexts();
     set_stack_limits(rt, sources.stack);
     JS_SetModuleLoaderFunc2(rt, normalize, load, NULL, NULL);
     JS_SetHostPromiseRejectionTracker(rt, on_rejection, NULL);
@@ -308,6 +317,7 @@ static JSModuleDef *run_modules(void) {
     JS_FreeValue(ctx, global);
     phase = EVALUATING;
     if (!evaluate(compile(ctx, PRELUDE_NAME, PRELUDE, sizeof PRELUDE - 1), PRELUDE_NAME)) return NULL;
+    begin_own();
     path = strndup(sources.main, sources.main_length);
     if (!path) {
         JS_ThrowOutOfMemory(ctx);
@@ -361,6 +371,15 @@ static bool run_init(JSValueConst exports) {
     return is_good;
 }
 
+static void prepare_events(void) {
+    JS_RunGC(rt);
+    JS_SetGCThreshold(rt, rt->malloc_state.malloc_size + GARBAGE_BYTES);
+    low->answer = low->request = (Writer){0};
+    begin_events();
+    /* Of the objects that there are, the last one is written to when there is another: it is where that will be. */
+    JS_NewObject(ctx);
+}
+
 EXPORT("wasmrun_init") void wasmrun_init(void) {
     uint32_t length = sources_bytes();
     uint8_t *data = length ? malloc(length) : NULL;
@@ -378,9 +397,7 @@ EXPORT("wasmrun_init") void wasmrun_init(void) {
         JS_FreeValue(ctx, exports);
     }
     if (!is_good) start_error = JS_GetException(ctx);
-    JS_RunGC(rt);
-    JS_SetGCThreshold(rt, rt->malloc_state.malloc_size + GARBAGE_BYTES);
-    reserve(ctx, &answer, 1);
+    prepare_events();
 }
 
 EXPORT("wasmrun_resume") void wasmrun_resume(void) { forget_the_time(); }
@@ -388,23 +405,23 @@ EXPORT("wasmrun_resume") void wasmrun_resume(void) { forget_the_time(); }
 /* ---- events */
 
 static void end_event(void) {
-    is_over = false;
-    free(event_input);
-    event_input = NULL;
-    for (uint32_t i = 0; i < countof(event_values); i++) {
-        JS_FreeValue(ctx, event_values[i]);
-        event_values[i] = JS_UNDEFINED;
+    low->is_over = false;
+    give(low->event_input);
+    low->event_input = NULL;
+    for (uint32_t i = 0; i < countof(low->event_values); i++) {
+        JS_FreeValue(ctx, low->event_values[i]);
+        low->event_values[i] = JS_UNDEFINED;
     }
 }
 
 EXPORT("wasmrun_alloc") void *wasmrun_alloc(uint32_t size) {
-    if (is_over) end_event();
-    return malloc(size ? size : 1);
+    if (low->is_over) end_event();
+    return take(size ? size : 1);
 }
 
 EXPORT("wasmrun_free") void wasmrun_free(void *data, uint32_t length) {
     (void)data, (void)length;
-    if (is_over) end_event();
+    if (low->is_over) end_event();
 }
 
 /* request_id as requestId. */
@@ -455,33 +472,33 @@ static const char *read_input(const uint8_t *input, uint32_t length) {
     if (both.kind != ARRAY || both.bits != 2) return from.problem ? from.problem : "the input is no array of event and context";
     value = read_value(ctx, &from);
     if (JS_IsException(value)) return from.problem;
-    event_values[0] = value;
-    is_exact = false;
+    low->event_values[0] = value;
+    low->is_exact = false;
     value = read_context(&from);
     if (JS_IsException(value)) return from.problem;
-    event_values[1] = value;
+    low->event_values[1] = value;
     return from.at == from.end ? NULL : "more follows the input";
 }
 
 static uint64_t answer_value(JSValueConst value) {
     uint8_t *at;
-    answer.used = 0;
-    at = reserve(ctx, &answer, 2);
+    low->answer.used = 0;
+    at = reserve(ctx, &low->answer, 2);
     if (!at) return report_exception();
     at[0] = 0x92;
     at[1] = 0;
-    answer.used = 2;
-    return write_value(ctx, &answer, value) < 0 ? report_exception() : packed(answer.data, answer.used);
+    low->answer.used = 2;
+    return write_value(ctx, &low->answer, value) < 0 ? report_exception() : packed(low->answer.data, low->answer.used);
 }
 
 /* The bytes of a view, which stay where they are until the event is over; those of a string otherwise. */
 static uint64_t answer_raw(JSValueConst value) {
     size_t length = 0;
     uint8_t *bytes = NULL;
-    answer.used = 0;
+    low->answer.used = 0;
     if (JS_IsString(value)) {
-        if (write_string(ctx, &answer, value, false) < 0) return 0;
-        return packed(answer.data, answer.used);
+        if (write_string(ctx, &low->answer, value, false) < 0) return 0;
+        return packed(low->answer.data, low->answer.used);
     }
     if (JS_GetClassID(value) == JS_CLASS_ARRAY_BUFFER) bytes = JS_GetArrayBuffer(ctx, &length, value);
     else if (JS_GetClassID(value) == JS_CLASS_UINT8_ARRAY) bytes = JS_GetUint8Array(ctx, &length, value);
@@ -491,10 +508,10 @@ static uint64_t answer_raw(JSValueConst value) {
 
 static uint64_t handle_raw(Handler *handler, const uint8_t *input, uint32_t length) {
     uint64_t given = 0;
-    event_values[0] = JS_NewUint8ArrayCopy(ctx, input, length);
-    if (!JS_IsException(event_values[0])) {
-        event_values[2] = settle(JS_Call(ctx, handler->function, JS_UNDEFINED, 1, (JSValueConst *)event_values), "the handler");
-        if (!JS_IsException(event_values[2])) given = answer_raw(event_values[2]);
+    low->event_values[0] = JS_NewUint8ArrayCopy(ctx, input, length);
+    if (!JS_IsException(low->event_values[0])) {
+        low->event_values[2] = settle(JS_Call(ctx, handler->function, JS_UNDEFINED, 1, (JSValueConst *)low->event_values), "the handler");
+        if (!JS_IsException(low->event_values[2])) given = answer_raw(low->event_values[2]);
     }
     if (JS_HasException(ctx)) {
         /* The ABI has no other way to say it. */
@@ -506,19 +523,19 @@ static uint64_t handle_raw(Handler *handler, const uint8_t *input, uint32_t leng
 
 static uint64_t handle(Handler *handler, const uint8_t *input, uint32_t length) {
     const char *problem;
-    is_exact = handler->is_exact;
+    low->is_exact = handler->is_exact;
     problem = read_input(input, length);
     if (problem) return report_text("InvalidInput", problem);
     if (JS_HasException(ctx)) return report_exception();
-    is_exact = handler->is_exact;
-    event_values[2] = settle(JS_Call(ctx, handler->function, JS_UNDEFINED, 2, (JSValueConst *)event_values), "the handler");
-    return JS_IsException(event_values[2]) ? report_exception() : answer_value(event_values[2]);
+    low->is_exact = handler->is_exact;
+    low->event_values[2] = settle(JS_Call(ctx, handler->function, JS_UNDEFINED, 2, (JSValueConst *)low->event_values), "the handler");
+    return JS_IsException(low->event_values[2]) ? report_exception() : answer_value(low->event_values[2]);
 }
 
 EXPORT("wasmrun_dispatch") uint64_t wasmrun_dispatch(uint32_t index, uint8_t *input, uint32_t length) {
     uint64_t given;
-    event_input = input;
-    has_run_out = false;
+    low->event_input = input;
+    low->has_run_out = false;
     if (!JS_IsUninitialized(start_error)) {
         given = report(start_error);
     } else if (handlers[index].is_raw) {
@@ -526,7 +543,7 @@ EXPORT("wasmrun_dispatch") uint64_t wasmrun_dispatch(uint32_t index, uint8_t *in
     } else {
         given = handle(&handlers[index], input, length);
     }
-    is_over = true;
+    low->is_over = true;
     return given;
 }
 
@@ -561,19 +578,19 @@ EXPORT("wasmrun_check") uint64_t wasmrun_check(uint8_t *input, uint32_t length) 
         JS_FreeValue(ctx, name);
     }
     /* [0, [files, host functions, functions that are exported]] */
-    answer.used = 0;
-    at = reserve(ctx, &answer, 3 + 15 + files.used + functions.used + names.used);
+    low->answer.used = 0;
+    at = reserve(ctx, &low->answer, 3 + 15 + files.used + functions.used + names.used);
     if (!at) return report_exception();
     memcpy(at, "\x92\x00\x93", 3);
-    answer.used = 3;
+    low->answer.used = 3;
     const struct {
         Writer *of;
         uint32_t count;
     } parts[] = {{&files, found_file_count}, {&functions, found_host_function_count}, {&names, handler_count}};
     for (uint32_t i = 0; i < countof(parts); i++) {
-        write_head(ctx, &answer, 0xdd, parts[i].count, 4);
-        if (parts[i].of->used) memcpy(answer.data + answer.used, parts[i].of->data, parts[i].of->used);
-        answer.used += parts[i].of->used;
+        write_head(ctx, &low->answer, 0xdd, parts[i].count, 4);
+        if (parts[i].of->used) memcpy(low->answer.data + low->answer.used, parts[i].of->data, parts[i].of->used);
+        low->answer.used += parts[i].of->used;
     }
-    return packed(answer.data, answer.used);
+    return packed(low->answer.data, low->answer.used);
 }

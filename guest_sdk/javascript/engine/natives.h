@@ -11,8 +11,6 @@ static struct {
 } host_functions[32];
 static uint32_t host_function_count;
 
-static Writer request; /* kept for the next one */
-
 static JSValue throw_failure(JSContext *ctx, JSValueConst type, JSValueConst message) {
     JSValueConst arguments[] = {type, message};
     JSValue error = JS_Call(ctx, make_failure, JS_UNDEFINED, 2, arguments);
@@ -31,15 +29,15 @@ static JSValue call_slot(JSContext *ctx, uint32_t slot, JSValueConst value) {
     uint64_t packed;
     uint8_t *reply;
     JSValue answer;
-    uint32_t length, used = request.used;
+    uint32_t length, used = low->request.used;
     bool is_error;
     Reader from;
-    if (write_value(ctx, &request, value) < 0) {
-        request.used = used;
+    if (write_value(ctx, &low->request, value) < 0) {
+        low->request.used = used;
         return JS_EXCEPTION;
     }
-    packed = slots[slot](request.data + used, request.used - used);
-    request.used = used;
+    packed = slots[slot](low->request.data + used, low->request.used - used);
+    low->request.used = used;
     if (!packed) return JS_ThrowOutOfMemory(ctx);
     reply = (uint8_t *)(uintptr_t)(packed >> 32);
     length = (uint32_t)packed;
@@ -52,7 +50,7 @@ static JSValue call_slot(JSContext *ctx, uint32_t slot, JSValueConst value) {
     } else {
         damaged(&from, NOT_VALUES);
     }
-    free(reply);
+    give(reply);
     if (from.problem) return JS_ThrowInternalError(ctx, "the host's reply cannot be read: %s", from.problem);
     if (!JS_IsException(answer) && is_error) {
         JSValue thrown = failure_of_reply(ctx, answer);
@@ -88,11 +86,11 @@ static JSValue native_log(JSContext *ctx, JSValueConst this_value, int count, JS
     int32_t level;
     (void)this_value, (void)count;
     if (JS_ToInt32(ctx, &level, arguments[0]) < 0 || write_string(ctx, &text, arguments[1], false) < 0) {
-        free(text.data);
+        give(text.data);
         return JS_EXCEPTION;
     }
     wasmrun_log((uint32_t)level, (const char *)text.data, text.used);
-    free(text.data);
+    give(text.data);
     return JS_UNDEFINED;
 }
 
@@ -101,7 +99,7 @@ static JSValue native_encode(JSContext *ctx, JSValueConst this_value, int count,
     JSValue bytes = JS_EXCEPTION;
     (void)this_value, (void)count;
     if (write_string(ctx, &text, arguments[0], false) == 0) bytes = JS_NewUint8ArrayCopy(ctx, text.data, text.used);
-    free(text.data);
+    give(text.data);
     return bytes;
 }
 
@@ -111,8 +109,8 @@ static bool is_utf8(const uint8_t *at, const uint8_t *end) {
         uint32_t more = c < 0x80 ? 0 : c < 0xc2 ? 4 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : 4;
         if (more == 4 || (size_t)(end - at) < more) return false;
         if (more) {
-            uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-            if (at[0] < low || at[0] > high) return false;
+            uint8_t least = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, most = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+            if (at[0] < least || at[0] > most) return false;
             for (uint32_t i = 1; i < more; i++) {
                 if (at[i] < 0x80 || at[i] > 0xbf) return false;
             }
@@ -142,21 +140,19 @@ static JSValue native_random(JSContext *ctx, JSValueConst this_value, int count,
     return bytes;
 }
 
-/* Both begin when they are first asked for in a sandbox. */
-static uint64_t random_state, origin_real_ns, origin_ns;
-
-static void forget_the_time(void) { random_state = origin_ns = 0; }
+/* Chance and time begin when they are first asked for in a sandbox. */
+static void forget_the_time(void) { low->random_state = low->origin_ns = 0; }
 
 static JSValue native_clocks(JSContext *ctx, JSValueConst this_value, int count, JSValueConst *arguments) {
     JSValue both = JS_NewArray(ctx);
     (void)this_value, (void)count, (void)arguments;
-    if (!origin_ns) {
-        origin_ns = clock_ns(MONOTONIC) | 1;
-        origin_real_ns = clock_ns(REALTIME);
+    if (!low->origin_ns) {
+        low->origin_ns = clock_ns(MONOTONIC) | 1;
+        low->origin_real_ns = clock_ns(REALTIME);
     }
     if (JS_IsException(both)) return both;
-    if (JS_SetPropertyUint32(ctx, both, 0, JS_NewFloat64(ctx, (double)(clock_ns(MONOTONIC) | 1) / 1e6 - (double)origin_ns / 1e6)) < 0
-        || JS_SetPropertyUint32(ctx, both, 1, JS_NewFloat64(ctx, (double)origin_real_ns / 1e6)) < 0) {
+    if (JS_SetPropertyUint32(ctx, both, 0, JS_NewFloat64(ctx, (double)(clock_ns(MONOTONIC) | 1) / 1e6 - (double)low->origin_ns / 1e6)) < 0
+        || JS_SetPropertyUint32(ctx, both, 1, JS_NewFloat64(ctx, (double)low->origin_real_ns / 1e6)) < 0) {
         JS_FreeValue(ctx, both);
         return JS_EXCEPTION;
     }
@@ -166,12 +162,12 @@ static JSValue native_clocks(JSContext *ctx, JSValueConst this_value, int count,
 static JSValue math_random(JSContext *ctx, JSValueConst this_value, int count, JSValueConst *arguments) {
     uint64_t bits;
     (void)ctx, (void)this_value, (void)count, (void)arguments;
-    if (!random_state) {
-        wasi_random_get(&random_state, sizeof random_state);
-        random_state |= 1;
+    if (!low->random_state) {
+        wasi_random_get(&low->random_state, sizeof low->random_state);
+        low->random_state |= 1;
     }
     /* 52 bits behind a point: from 1 on, below 2. */
-    bits = xorshift64star(&random_state) >> 12 | (uint64_t)0x3ff << 52;
+    bits = xorshift64star(&low->random_state) >> 12 | (uint64_t)0x3ff << 52;
     return js_float64(*(double *)&bits - 1.0);
 }
 

@@ -16,7 +16,7 @@ static void set_stack_limits(JSRuntime *rt, uint32_t native) {
     uint32_t for_c = native / 4 < 160 * 1024 ? native / 4 : 160 * 1024, used;
     used = (uint32_t)((uint64_t)(native - for_c - native / 32) * 10 / CALL_RATIO);
     most_in_c = for_c / C_RATIO;
-    if (used > STACK_BYTES - 16 * 1024) used = STACK_BYTES - 16 * 1024;
+    if (used > STACK_BYTES - 32 * 1024) used = STACK_BYTES - 32 * 1024; /* low.h has the end, and C needs some */
     rt->stack_limit = STACK_BYTES - used;
 }
 

@@ -4,8 +4,7 @@ enum { MOST_LEVELS = 256 };
 
 static const double SAFE = 9007199254740991.0; /* 2**53 - 1: up to here, a number is one integer and no other */
 
-/* Whether floats that are whole numbers come as objects of the class Float: see exact() in wasmrun.d.ts. */
-static bool is_exact;
+/* Of the class Float, which whole floats are made into where `is_exact` says so: see exact() in wasmrun.d.ts. */
 static JSValue float_prototype;
 
 static bool is_float_object(JSValueConst value) {
@@ -93,7 +92,7 @@ static Head read_head(Reader *from) {
 }
 
 static JSValue new_float(JSContext *ctx, double number) {
-    if (is_exact && number == trunc(number) && fabs(number) <= SAFE && !(number == 0 && signbit(number))) {
+    if (low->is_exact && number == trunc(number) && fabs(number) <= SAFE && !(number == 0 && signbit(number))) {
         JSValue value = JS_NewObjectProtoClass(ctx, float_prototype, JS_CLASS_NUMBER);
         if (!JS_IsException(value)) JS_VALUE_GET_OBJ(value)->u.object_data = JS_NewFloat64(ctx, number);
         return value;
@@ -129,14 +128,9 @@ static JSValue read_leaf(JSContext *ctx, Reader *from, Head head) {
     return value;
 }
 
-typedef struct {
-    JSValue object;
-    uint32_t next, count;
-    JSAtom key;
-    bool is_map;
-} Open;
+static Open opened_far[MOST_LEVELS - NEAR_LEVELS];
 
-static Open opened[MOST_LEVELS];
+static Open *opened(uint32_t level) { return level < NEAR_LEVELS ? &low->opened[level] : &opened_far[level - NEAR_LEVELS]; }
 
 /* The next value; an exception where the input is damaged, which `problem` says then, or memory ran out. */
 static JSValue read_value(JSContext *ctx, Reader *from) {
@@ -154,7 +148,7 @@ static JSValue read_value(JSContext *ctx, Reader *from) {
                     damaged(from, TOO_DEEP);
                     goto fail;
                 }
-                opened[depth++] = (Open){value, 0, (uint32_t)head.bits, JS_ATOM_NULL, head.kind == MAP};
+                *opened(depth++) = (Open){value, 0, (uint32_t)head.bits, JS_ATOM_NULL, head.kind == MAP};
                 goto next;
             }
         } else {
@@ -163,7 +157,7 @@ static JSValue read_value(JSContext *ctx, Reader *from) {
         }
         /* A value is complete, and with it perhaps those around it. */
         while (depth) {
-            Open *open = &opened[depth - 1];
+            Open *open = opened(depth - 1);
             int done;
             if (open->is_map) {
                 done = JS_DefinePropertyValue(ctx, open->object, open->key, value, JS_PROP_C_W_E);
@@ -179,33 +173,28 @@ static JSValue read_value(JSContext *ctx, Reader *from) {
         }
         if (!depth) return value;
     next:
-        if (opened[depth - 1].is_map) {
+        if (opened(depth - 1)->is_map) {
             Head key = read_head(from);
             if (key.kind == DAMAGED) goto fail;
             if (key.kind != TEXT) {
                 damaged(from, "a key in the input is no text");
                 goto fail;
             }
-            opened[depth - 1].key = JS_NewAtomLen(ctx, (const char *)from->at, (size_t)key.bits);
-            if (opened[depth - 1].key == JS_ATOM_NULL) goto fail;
+            opened(depth - 1)->key = JS_NewAtomLen(ctx, (const char *)from->at, (size_t)key.bits);
+            if (opened(depth - 1)->key == JS_ATOM_NULL) goto fail;
             from->at += key.bits;
         }
     }
 fail:
     while (depth) {
         depth--;
-        JS_FreeAtom(ctx, opened[depth].key);
-        JS_FreeValue(ctx, opened[depth].object);
+        JS_FreeAtom(ctx, opened(depth)->key);
+        JS_FreeValue(ctx, opened(depth)->object);
     }
     return JS_EXCEPTION;
 }
 
 /* ---- writing */
-
-typedef struct {
-    uint8_t *data;
-    uint32_t used, room;
-} Writer;
 
 /* Room for as many bytes; nothing where memory ran out, and an exception is thrown. */
 static uint8_t *reserve(JSContext *ctx, Writer *to, uint32_t bytes) {
@@ -213,8 +202,8 @@ static uint8_t *reserve(JSContext *ctx, Writer *to, uint32_t bytes) {
         uint64_t wanted = (uint64_t)to->room * 2;
         uint8_t *data;
         if (wanted < (uint64_t)to->used + bytes) wanted = (uint64_t)to->used + bytes;
-        if (wanted < 1024) wanted = 1024;
-        data = wanted > INT32_MAX ? NULL : realloc(to->data, (size_t)wanted);
+        if (wanted < 256) wanted = 256;
+        data = wanted > INT32_MAX ? NULL : heap_realloc(NULL, to->data, (size_t)wanted);
         if (!data) {
             JS_ThrowOutOfMemory(ctx);
             return NULL;
@@ -409,15 +398,10 @@ static int write_bytes(JSContext *ctx, Writer *to, JSValueConst view) {
     return 0;
 }
 
-typedef struct {
-    JSValue object;
-    JSPropertyEnum *names; /* of an object; none for an array */
-    uint32_t next, count;
-    uint32_t head, written; /* of an object: where its head is, and how many pairs there are so far */
-} Begun;
+static Begun begun_far[MOST_LEVELS - NEAR_LEVELS];
 
-static Begun begun[MOST_LEVELS];
-static uint32_t levels;
+static Begun *begun(uint32_t level) { return level < NEAR_LEVELS ? &low->begun[level] : &begun_far[level - NEAR_LEVELS]; }
+
 static JSValue unfold; /* of the prelude: a Map or a Set as an object or an array */
 
 static bool is_left_out(JSContext *ctx, JSValueConst value) {
@@ -432,29 +416,78 @@ static int begin_array(JSContext *ctx, Writer *to, JSValue array) {
         return -1;
     }
     if (write_length(ctx, to, (uint64_t)count, 0x90, 15, OF_ARRAY) < 0) return -1;
-    begun[levels++] = (Begun){array, NULL, 0, (uint32_t)count, 0, 0};
+    *begun(low->levels++) = (Begun){array, NULL, NULL, 0, (uint32_t)count, 0, 0};
     return 0;
+}
+
+/* Whether an object is nothing but values under names, so that its shape tells all about it. */
+static bool is_plain(JSValueConst object) {
+    JSObject *p = JS_VALUE_GET_OBJ(object);
+    if (p->class_id != JS_CLASS_OBJECT || p->is_exotic) return false;
+    for (int i = 0; i < p->shape->prop_count; i++) {
+        if (p->shape->prop[i].flags & JS_PROP_TMASK) return false;
+    }
+    return true;
 }
 
 static int begin_object(JSContext *ctx, Writer *to, JSValue object) {
-    JSPropertyEnum *names;
+    JSPropertyEnum *names = NULL;
+    JSShape *shape = NULL;
     uint32_t count, head = to->used;
-    if (JS_GetOwnPropertyNames(ctx, &names, &count, object, JS_GPN_STRING_MASK | JS_GPN_ENUM_ONLY) < 0) return -1;
-    /* Its length is known when the values are: some are left out. */
-    if (write_head(ctx, to, 0, 0, count < 16 ? 0 : count <= 0xffff ? 2 : 4) < 0) {
-        JS_FreePropertyEnum(ctx, names, count);
+    if (is_plain(object)) {
+        shape = JS_VALUE_GET_OBJ(object)->shape;
+        count = (uint32_t)shape->prop_count;
+    } else if (JS_GetOwnPropertyNames(ctx, &names, &count, object, JS_GPN_STRING_MASK | JS_GPN_ENUM_ONLY) < 0) {
         return -1;
     }
-    begun[levels++] = (Begun){object, names, 0, count, head, 0};
+    /* Its length is known when the values are: some are left out. */
+    if (write_head(ctx, to, 0, 0, count < 16 ? 0 : count <= 0xffff ? 2 : 4) < 0) {
+        if (names) JS_FreePropertyEnum(ctx, names, count);
+        return -1;
+    }
+    *begun(low->levels++) = (Begun){object, names, shape, 0, count, head, 0};
     return 0;
 }
 
-static void end_level(JSContext *ctx, Writer *to, bool is_whole) {
-    Begun *ended = &begun[--levels];
-    if (ended->names) {
-        JS_FreePropertyEnum(ctx, ended->names, ended->count);
+/* The next value of an object, and its name; a name of none where there is nothing to be written. */
+static int next_of_object(JSContext *ctx, Begun *at, JSAtom *name, JSValue *item) {
+    uint32_t index = at->next++;
+    *name = JS_ATOM_NULL;
+    if (at->shape) {
+        JSObject *p = JS_VALUE_GET_OBJ(at->object);
+        JSShapeProperty *property = &p->shape->prop[index];
+        if (p->shape != at->shape || (uint32_t)p->shape->prop_count != at->count || property->flags & JS_PROP_TMASK) {
+            JS_ThrowTypeError(ctx, "an object changed while it was being sent");
+            return -1;
+        }
+        if (property->atom == JS_ATOM_NULL || !(property->flags & JS_PROP_ENUMERABLE)) return 0;
+        if (!__JS_AtomIsTaggedInt(property->atom) && JS_AtomGetKind(ctx, property->atom) != JS_ATOM_KIND_STRING) return 0;
+        *item = js_dup(p->prop[index].u.value);
+        *name = property->atom;
+    } else {
+        *item = JS_GetProperty(ctx, at->object, at->names[index].atom);
+        if (JS_IsException(*item)) return -1;
+        *name = at->names[index].atom;
     }
-    if (ended->names && is_whole) {
+    if (is_left_out(ctx, *item)) {
+        JS_FreeValue(ctx, *item);
+        *name = JS_ATOM_NULL;
+    }
+    return 0;
+}
+
+/* A name, without a reference of its own: that would be written down where the name is. */
+static int write_name(JSContext *ctx, Writer *to, JSAtom name) {
+    char digits[11];
+    if (!__JS_AtomIsTaggedInt(name)) return write_utf8(ctx, to, ctx->rt->atom_array[name], true);
+    snprintf(digits, sizeof digits, "%u", (unsigned)__JS_AtomToUInt32(name));
+    return write_text(ctx, to, digits);
+}
+
+static void end_level(JSContext *ctx, Writer *to, bool is_whole) {
+    Begun *ended = begun(--low->levels);
+    if (ended->names) JS_FreePropertyEnum(ctx, ended->names, ended->count);
+    if ((ended->names || ended->shape) && is_whole) {
         uint8_t *at = to->data + ended->head;
         if (ended->count < 16) {
             *at = (uint8_t)(0x80 | ended->written);
@@ -536,7 +569,7 @@ again:
             done = write_head(ctx, to, 0xc0, 0, 0);
             goto end;
         }
-        if (levels == MOST_LEVELS) {
+        if (low->levels == MOST_LEVELS) {
             JS_ThrowRangeError(ctx, "the value is nested too deep to be sent, or holds itself");
             goto end;
         }
@@ -554,29 +587,21 @@ end:
 
 /* Writes a value. Where it cannot be sent, -1, and an exception is thrown. */
 static int write_value(JSContext *ctx, Writer *to, JSValueConst value) {
-    uint32_t base = levels; /* a getter or a toJSON may call the host, which writes a value of its own */
+    uint32_t base = low->levels; /* a getter or a toJSON may call the host, which writes a value of its own */
     if (begin_value(ctx, to, js_dup(value)) < 0) goto fail;
-    while (levels > base) {
-        Begun *at = &begun[levels - 1];
+    while (low->levels > base) {
+        Begun *at = begun(low->levels - 1);
         JSValue item;
         if (at->next == at->count) {
             end_level(ctx, to, true);
-        } else if (at->names) {
-            JSAtom name = at->names[at->next++].atom;
-            JSValue key;
-            item = JS_GetProperty(ctx, at->object, name);
-            if (JS_IsException(item)) goto fail;
-            if (is_left_out(ctx, item)) {
-                JS_FreeValue(ctx, item);
-                continue;
-            }
-            key = JS_AtomToString(ctx, name);
-            if (JS_IsException(key) || write_string(ctx, to, key, true) < 0) {
-                JS_FreeValue(ctx, key);
+        } else if (at->names || at->shape) {
+            JSAtom name;
+            if (next_of_object(ctx, at, &name, &item) < 0) goto fail;
+            if (name == JS_ATOM_NULL) continue;
+            if (write_name(ctx, to, name) < 0) {
                 JS_FreeValue(ctx, item);
                 goto fail;
             }
-            JS_FreeValue(ctx, key);
             at->written++;
             if (begin_value(ctx, to, item) < 0) goto fail;
         } else {
@@ -586,6 +611,6 @@ static int write_value(JSContext *ctx, Writer *to, JSValueConst value) {
     }
     return 0;
 fail:
-    while (levels > base) end_level(ctx, to, false);
+    while (low->levels > base) end_level(ctx, to, false);
     return -1;
 }
