@@ -14,8 +14,8 @@ import json
 import logging
 import os
 import pkgutil
-import random
 import re
+import sys
 from typing import Any
 
 import wit_world
@@ -36,6 +36,8 @@ DEPTH = 400
 _NO_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}]')
 _ROOT = re.compile(r"^/\d+/")  # the directories of sources are numbered
 
+# A sandbox has one thread and one process, and no name for either.
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
 logging.root.addHandler(wasmrun.LogHandler())
 logging.root.setLevel(logging.INFO)
 
@@ -45,6 +47,9 @@ if not callable(getattr(handler, "handle", None)):
     raise ImportError("handler.py has no function handle(event, context)")
 getattr(handler, "init", lambda: None)()
 wasmrun.has_host = True
+
+_random = sys.modules.get("random")
+"""Where nothing has imported it by now, nothing will."""
 
 _is_started = False
 
@@ -56,7 +61,8 @@ class WitWorld(wit_world.WitWorld):
         """Make this sandbox differ from every other one."""
         global _is_started  # noqa: PLW0603  # one component is one function
         _is_started = True
-        random.seed()
+        if _random is not None:
+            _random.seed()
         os.reload_environ()
         _rehearse()
         getattr(handler, "resume", lambda: None)()

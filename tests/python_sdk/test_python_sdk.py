@@ -166,6 +166,13 @@ def test_variables_are_those_of_the_function(call: Call) -> None:
     assert call("finds")[0] == {}
 
 
+def test_granted_directory_is_read(call: Call, tmp_path: Path) -> None:
+    """And no other one."""
+    (tmp_path / "a.txt").write_text("here")
+    assert call("reads", "/data/a.txt", dirs=[f"{tmp_path}::/data:ro"]) == "here"
+    assert refusal(call, "reads", "/data/a.txt").type == "FileNotFoundError"
+
+
 # ---- host functions
 
 
