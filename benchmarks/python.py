@@ -14,7 +14,7 @@ from wasmrun.projects.recipe import ToolchainMissing
 from wasmrun.projects.scaffold import make_project
 
 from .effort import Effort
-from .figures import Figure
+from .figures import Answer, Note
 from .rounds import interleave, time_each
 
 CAVEATS = (
@@ -25,7 +25,7 @@ CAVEATS = (
 _EVENT = {"name": "Ada"}
 
 
-def measure(effort: Effort) -> Iterator[Figure]:
+def measure(effort: Effort) -> Iterator[Answer]:
     """One function, with two lives."""
     with tempfile.TemporaryDirectory(prefix="wasmrun-benchmark-") as name:
         place = Path(name) / "greeter"
@@ -33,7 +33,7 @@ def measure(effort: Effort) -> Iterator[Figure]:
         try:
             module = build(read_project(str(place)), os.environ).module
         except ToolchainMissing as missing:
-            print(f"Python is left out: {missing.message}")
+            yield Note(f"Python is left out: {missing.message}")
             return
         functions = {
             "fresh sandbox per event": wasmrun.Function(module, warm=0),
