@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wasmrun
+from wasmrun.machine import engine as machine_engine
 from wasmrun.projects import bundle
 
 if TYPE_CHECKING:
@@ -653,6 +654,13 @@ def test_engine_imports_no_more_than_it_says() -> None:
         "wasi_snapshot_preview1.clock_time_get", "wasi_snapshot_preview1.random_get", "wasmrun.log",
     ]  # fmt: skip
     assert imports[3:] == [*(f"wasmrun.slot_{n}" for n in range(32)), "wasmrun.sources_bytes", "wasmrun.sources_copy"]
+
+
+def test_low_memory_is_what_sandboxes_keep() -> None:
+    """What the engine puts into the first bytes stays fast only while these are kept."""
+    found = re.search(r"LOW_END = (\d+) \* 1024", (SDK / "engine" / "low.h").read_text(encoding="utf-8"))
+    assert found
+    assert int(found[1]) * 1024 == machine_engine._KEEP_RESIDENT
 
 
 def test_rebuilt_engine_is_the_committed_one(tmp_path: Path) -> None:

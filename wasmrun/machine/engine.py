@@ -28,7 +28,7 @@ LOOK_TICKS = 2
 
 _KEEP_RESIDENT = 16 * KIB
 """Memory that a slot keeps between sandboxes: it is cleared, not given back. More than most functions touch
-would only stay resident under every idle sandbox."""
+would only stay resident under every idle sandbox. JavaScript's engine puts there what each event writes to (low.h)."""
 
 _SLOT_BYTES = 4 * 1024 * MIB + 64 * MIB
 _INSTANCE_BYTES = 1 * MIB
