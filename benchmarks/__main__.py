@@ -1,4 +1,4 @@
-"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`; `python -m benchmarks soak` has options of its own."""
+"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`; `soak` and `page` have options of their own."""
 
 import argparse
 import importlib
@@ -33,25 +33,31 @@ def main() -> None:
 
         soak(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["page"]:
+        from .page import main as page  # what only writes loads nothing that measures
+
+        page(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="What wasmrun costs, beside its floor and its rivals."
     )
     parser.add_argument(
         "names", nargs="+", choices=("all", *NAMES), metavar="NAME", help=f"all, or any of {', '.join(NAMES)}"
     )
-    effort = parser.add_mutually_exclusive_group()
-    effort.add_argument(
+    efforts = parser.add_mutually_exclusive_group()
+    efforts.add_argument(
         "--quick", dest="effort", action="store_const", const=Effort.QUICK, help="fewer events and rounds"
     )
-    effort.add_argument("--full", dest="effort", action="store_const", const=Effort.FULL, help="more of them")
+    efforts.add_argument("--full", dest="effort", action="store_const", const=Effort.FULL, help="more of them")
     parser.add_argument("--json", action="store_true", help="JSON lines instead of tables")
     options = parser.parse_args()
     report = Lines() if options.json else Table()
-    report.begin()
+    effort = options.effort or Effort.NORMAL
+    report.begin(effort)
     for name in NAMES if "all" in options.names else options.names:
         # Imported when its turn comes: the floor can be measured where wasmrun cannot be imported.
         question = cast("Question", importlib.import_module(f".{name}", __package__))
-        answers = question.measure(options.effort or Effort.NORMAL)
+        answers = question.measure(effort)
         report.answer(name, question.__doc__ or name, question.CAVEATS, answers)
 
 

@@ -11,9 +11,10 @@ import wasmrun
 from .effort import Effort
 from .figures import Answer, Note
 from .guests import SMALL, echo
+from .kinds import KINDS
 from .native import floor_rounds
 from .rounds import BURST, Round, Rounds, interleave, time_bursts, time_each
-from .subject import ENVELOPE, KINDS, RAW, caller, event_for, executor_by, function, refiller
+from .subject import ENVELOPE, RAW, caller, event_for, executor_by, function, refiller
 
 CAVEATS = (
     "Both kinds run in one process, each in an executor of its own; the guest echoes 64 bytes and has 1 page.",

@@ -5,8 +5,10 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+from .effort import Effort
 from .figures import Answer, Figure, Note
 
 CAVEATS = (
@@ -17,23 +19,51 @@ CAVEATS = (
 )
 
 
-def environment() -> dict[str, str | int | None]:
-    """What the figures depend on."""
+def environment(effort: Effort) -> dict[str, str | int | float | None]:
+    """What the figures depend on. `load` is how many threads wanted a processor in the last minute."""
     return {
+        "wasmrun": _version("wasmrun"),
+        "wasmtime": _version("wasmtime"),
         "python": platform.python_version(),
-        "wasmtime": version("wasmtime"),
         "system": platform.system(),
+        "kernel": platform.release(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "processors": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "effort": effort.name.lower(),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str | None:
+    """Its name where the kernel tells it (Linux)."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def number(value: float) -> str:
+    """Three digits that mean something, or all of a larger number's."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 class Lines:
     """JSON lines, each with its `kind`: environment, caveat, question, note or figure."""
 
-    def begin(self) -> None:
+    def begin(self, effort: Effort) -> None:
         """Say where this is measured, and the caveats of all questions."""
-        print(json.dumps({"kind": "environment", **environment()}))
+        print(json.dumps({"kind": "environment", **environment(effort)}))
         for caveat in CAVEATS:
             print(json.dumps({"kind": "caveat", "text": caveat}, ensure_ascii=False))
 
@@ -51,9 +81,9 @@ class Lines:
 class Table:
     """Readable text."""
 
-    def begin(self) -> None:
+    def begin(self, effort: Effort) -> None:
         """Say where this is measured, and the caveats of all questions."""
-        print(", ".join(f"{name} {value}" for name, value in environment().items()))
+        print(", ".join(f"{name} {value}" for name, value in environment(effort).items()))
         _print_caveats(CAVEATS)
 
     def answer(self, name: str, question: str, caveats: Sequence[str], answers: Iterable[Answer]) -> None:
@@ -78,5 +108,5 @@ def _print_caveats(caveats: Iterable[str]) -> None:
 
 
 def _row(figure: Figure) -> tuple[str, str, str, str, str]:
-    spread = f"{figure.low:.4g} to {figure.high:.4g}"
-    return figure.name, f"{figure.median:.4g} {figure.unit}", spread, str(figure.samples), figure.target
+    spread = f"{number(figure.low)} to {number(figure.high)}"
+    return figure.name, f"{number(figure.median)} {figure.unit}", spread, str(figure.samples), figure.target

@@ -7,18 +7,23 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 REPOSITORY = Path(__file__).parent.parent
 
 
 class Served:
-    """Owns the process; leaving the block ends it, by end of input. `environment` is the whole of it, where given."""
+    """Owns the process; leaving the block ends it, by end of input.
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    `environment` is the whole of it, where given; `errors` is a file for what it says on standard error.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, errors: IO[str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=REPOSITORY,
-            env=environment,
+            env=environment, stderr=errors,
         )  # fmt: skip
 
     def ask(self, line: str) -> dict[str, Any]:

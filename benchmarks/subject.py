@@ -11,13 +11,11 @@ from typing import Any
 import wasmrun
 
 from .guests import EVENT, PAYLOAD
+from .kinds import HOTPATH
 
 Executor = wasmrun.Executor | wasmrun.ProcessExecutor
 RAW = "wasmrun_handle_raw"
 ENVELOPE = "wasmrun_handle"
-HOTPATH = "WASMRUN_HOTPATH"
-KINDS = ("compiled", "ctypes")
-"""Of the hot path."""
 
 
 def function(

@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.effort import Effort
 from benchmarks.figures import Answer, Note
 from benchmarks.guests import SMALL
+from benchmarks.kinds import HOTPATH, KINDS
 from benchmarks.native import floor_rounds
 from benchmarks.rounds import Round, interleave
 from benchmarks.served import Served
-from benchmarks.subject import HOTPATH, KINDS
 
 from .environments import HERE, interpreter, pinned
 
@@ -99,11 +99,13 @@ def _start(
     command = [str(python), "-m", f"{__name__}.{rival.name}"]
     if rival.guest is not None:
         command.append(str(_assembled(rival.guest, directory / f"{rival.name}.wasm")))
-    served = running.enter_context(Served(command, environment))
+    errors = running.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115  # the block is the caller's
+    served = running.enter_context(Served(command, environment, errors))
     try:
         said = served.hear(_START_SECONDS)
     except RuntimeError as error:
-        return str(error)
+        errors.seek(0)
+        return f"{error}: {(errors.read().strip().splitlines() or ['it said nothing'])[-1]}"
     if "unavailable" in said:
         return str(said["unavailable"])
     return {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from benchmarks import fetched
+from benchmarks import fetched, rivals
 from benchmarks.rivals import RIVALS, environments
 from benchmarks.served import Served
 
@@ -130,3 +131,25 @@ def test_fetching_says_why_it_failed() -> None:
     assert fetched.run([sys.executable, "-c", "raise SystemExit(3)"]) == "status 3"
     assert "no-such-command" in fetched.run(["/no-such-command"])
     assert fetched.run([sys.executable, "-c", ""]) == ""
+
+
+def test_what_rivals_import_needs_nothing_installed() -> None:
+    """Their environments have neither wasmrun's packages nor each other's."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["wasmrun", "wasmtime", "msgpack", "psutil", "click"]))
+import benchmarks.guests, benchmarks.rivals.program, benchmarks.rounds
+"""
+    done = fetched.run([sys.executable, "-c", code])
+    assert done == ""
+
+
+def test_rival_that_ends_is_left_out_with_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last line on standard error."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho first >&2\necho 'cannot open the shared library' >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(rivals, "interpreter", lambda _name: program)
+    with ExitStack() as running:
+        reason = rivals._start(RIVALS[0], tmp_path, running)
+    assert reason == "the process ended with status 3: cannot open the shared library"
