@@ -12,9 +12,6 @@ import sys
 import tarfile
 from pathlib import Path
 
-from wasmrun.projects.embedding import Sources, embed
-from wasmrun.projects.sdk import sdk_file
-
 WIZER = "@bytecodealliance/wizer@11.0.3"
 QUICKJS = "edwh-quickjs-ng==0.14.0.3"
 TABLE = """\
@@ -90,6 +87,10 @@ def quickjs() -> Path | str:
 
 def javascript(text: str, target: Path) -> Path:
     """The module of a script, by our own SDK."""
+    # Here, because rivals' environments, which have no wasmrun, import this module, too.
+    from wasmrun.projects.embedding import Sources, embed
+    from wasmrun.projects.sdk import sdk_file
+
     engine = Path(sdk_file("javascript/engine.wasm")).read_bytes()
     target.write_bytes(embed(engine, Sources("handler.js", {"handler.js": text.encode()}, 512 * 1024, ["handle"])))
     return target
