@@ -205,6 +205,19 @@ def test_compiled_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         choose("compiled")
 
 
+def test_compiled_one_of_an_earlier_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as good as none: what is called may not be there."""
+    _skip_without("compiled")
+    from wasmrun.machine.hotpath import _crossings
+
+    monkeypatch.delitem(sys.modules, "wasmrun.machine.hotpath.compiled")
+    monkeypatch.delattr("wasmrun.machine.hotpath.compiled")
+    monkeypatch.setattr(_crossings, "INTERFACE", 1)
+    assert choose(None) == "ctypes"
+    with pytest.raises(wasmrun.HostError, match=r"built for another version of wasmrun; install that again"):
+        choose("compiled")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_executor_takes_the_kind_that_is_named(kind: str, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its engines, and those of workers."""

@@ -8,6 +8,10 @@ from wasmrun.machine import capi
 from wasmrun.machine.hotpath import Plan
 from wasmrun.machine.hotpath import _crossings as compiled
 
+_INTERFACE = 2
+if getattr(compiled, "INTERFACE", 1) != _INTERFACE:
+    raise ImportError("it was built for another version of wasmrun; install that again")
+
 _FUNCTIONS = {
     name: getattr(capi, name)
     for name in (

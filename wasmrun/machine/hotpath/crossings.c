@@ -342,7 +342,12 @@ static PyMethodDef methods[] = {
   {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+/* Changes with what compiled.py calls and how: one that was built for an earlier tree is not taken. */
+enum { INTERFACE = 2 };
+
+static int set_up_module(PyObject *module) { return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE); }
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)set_up_module}, {0, NULL}};
 
 static struct PyModuleDef definition = {
   PyModuleDef_HEAD_INIT,
