@@ -12,7 +12,7 @@ from .report import Lines, Table
 
 NAMES = (
     "floor", "hotpath", "starts", "rivals", "isolation", "payload", "module_size", "pool", "throughput", "neighbours", "process",
-    "memory", "functions", "snapshot", "extism", "python", "million",
+    "memory", "functions", "snapshot", "extism", "components", "python", "million",
 )  # fmt: skip
 
 

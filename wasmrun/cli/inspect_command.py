@@ -53,7 +53,7 @@ def command(module: str, as_json: bool, cache_dir: str | None, **settings: Any) 
 def _show(found: Inspection) -> None:
     for title, fact in _facts(found):
         click.echo(f"{title:9} {fact}")
-    if found.kind not in ("module", "text"):
+    if found.kind not in ("module", "text", "component"):
         return
     for title, items in (("imports", found.imports), ("exports", found.exports)):
         click.echo(f"{title:9} {len(items) or 'none'}")
