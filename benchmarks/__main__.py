@@ -1,4 +1,4 @@
-"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`; `soak` and `page` have options of their own."""
+"""`python -m benchmarks all | NAME... [--quick | --full] [--json]`; `soak`, `page` and `ratios` have options of their own."""
 
 import argparse
 import importlib
@@ -37,6 +37,11 @@ def main() -> None:
         from .page import main as page  # what only writes loads nothing that measures
 
         page(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["ratios"]:
+        from .ratios import main as ratios  # as above
+
+        ratios(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="What wasmrun costs, beside its floor and its rivals."

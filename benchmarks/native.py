@@ -34,19 +34,24 @@ class Floor:
         return float(self._served.ask(command)["ns_per_event"]) / 1000
 
 
+def compiler() -> str | None:
+    """The machine's C compiler."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
 @contextmanager
 def floor_rounds(sizes: Sequence[int]) -> Iterator[dict[str, Round]]:
     """The floor's rounds by name, for guests of each of `sizes` in pages; none where the machine has no C compiler.
 
     The program is built in a temporary directory, and runs once for each size until the block ends.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
+    found = compiler()
+    if found is None:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="wasmrun-floor-") as directory, ExitStack() as running:
         program = Path(directory) / "floor"
-        subprocess.run([compiler, "-std=c11", "-O2", "-o", program, _SOURCE, "-ldl"], check=True)
+        subprocess.run([found, "-std=c11", "-O2", "-o", program, _SOURCE, "-ldl"], check=True)
         rounds: dict[str, Round] = {}
         for pages in sizes:
             guest = program.with_name(f"echo-{pages}.wat")

@@ -1,20 +1,25 @@
-"""The parts of an invocation, for `pytest benchmarks/ --benchmark-only`."""
+"""The parts of an invocation, for `pytest benchmarks/ --benchmark-only`; `python -m benchmarks ratios` compares them.
+
+What waits for other threads or processes to wake up is not here: that is the kernel's time, and has no ratio to the floor.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .guests import echo
-from .subject import ENVELOPE, RAW, caller, executor, function, refiller
+from .guests import PAYLOAD, echo
+from .subject import ENVELOPE, RAW, caller, event_for, executor, function, refiller
 
 pytest.importorskip("pytest_benchmark")
 
+Measure = Callable[..., None]
 POOL = 64
 BURST = 48
-ROUNDS = 40
+MANY = 1000
 
 
 @pytest.fixture
@@ -31,27 +36,52 @@ def repeat(call: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("entry", [RAW, ENVELOPE])
-def test_fresh_invocation(benchmark: Any, ours: Any, entry: str) -> None:
+def test_fresh_invocation(measure: Measure, ours: Any, entry: str) -> None:
     """An event in a sandbox made for it, the sandbox's end included."""
-    benchmark(caller(ours, function(echo(), entry)))
+    measure(partial(repeat, caller(ours, function(echo(), entry))), events=BURST)
 
 
 @pytest.mark.parametrize("entry", [RAW, ENVELOPE])
-def test_burst_of_48_warm_invocations(benchmark: Any, ours: Any, entry: str) -> None:
+def test_fresh_invocation_with_its_report(measure: Measure, ours: Any, entry: str) -> None:
+    """`run` instead of `invoke`: a result with its report."""
+    what = function(echo(), entry)
+    measure(partial(repeat, partial(ours.run, what, event_for(what))), events=BURST)
+
+
+@pytest.mark.parametrize("entry", [RAW, ENVELOPE])
+def test_warm_invocation(measure: Measure, ours: Any, entry: str) -> None:
     """48 events in ready sandboxes."""
     ready = function(echo(), entry, warm=POOL)
-    call, refill = caller(ours, ready), refiller(ours, ready)
-    benchmark.pedantic(repeat, setup=lambda: (refill(), ((call,), {}))[1], rounds=ROUNDS, warmup_rounds=2)
+    refill = refiller(ours, ready)
+    measure(partial(repeat, caller(ours, ready)), events=BURST, setup=lambda: (refill(), ())[1])
 
 
-def test_refill_after_48_events(benchmark: Any, ours: Any) -> None:
-    """Preparing what a burst has used, as far as the background has not done it before the clock starts."""
+@pytest.mark.parametrize("entry", [RAW, ENVELOPE])
+def test_reused_invocation(measure: Measure, ours: Any, entry: str) -> None:
+    """An event in the sandbox that the one before had: neither pool nor preparation nor end."""
+    measure(partial(repeat, caller(ours, function(echo(), entry, warm=1, reuse=True))), events=BURST)
+
+
+def test_map(measure: Measure, ours: Any) -> None:
+    """1,000 events in fresh sandboxes, on one other thread."""
+    what = function(echo())
+    measure(lambda: list(ours.map(what, [PAYLOAD] * MANY)), events=MANY)
+
+
+def test_prewarm_64_sandboxes(measure: Measure, ours: Any) -> None:
+    """A function that was unloaded is loaded from the cache, and its pool filled."""
     ready = function(echo(), warm=POOL)
-    call, refill = caller(ours, ready), refiller(ours, ready)
-    benchmark.pedantic(refill, setup=lambda: repeat(call), rounds=ROUNDS, warmup_rounds=2)
+    refill = refiller(ours, ready)
+    refill()
+
+    def unloaded() -> None:
+        if not ours.unload(ready):
+            raise RuntimeError("the function was not unloaded")
+
+    measure(refill, events=POOL, setup=unloaded)
 
 
-def test_first_invocation_with_cached_artifact(benchmark: Any, tmp_path: Path) -> None:
+def test_first_invocation_with_cached_artifact(measure: Measure, tmp_path: Path) -> None:
     """A new executor's engine, a load from the artifact cache, one event, and the end of it all."""
 
     def whole_life() -> None:
@@ -59,15 +89,15 @@ def test_first_invocation_with_cached_artifact(benchmark: Any, tmp_path: Path) -
             caller(briefly, function(echo()))()
 
     whole_life()
-    benchmark.pedantic(whole_life, rounds=ROUNDS, warmup_rounds=2)
+    measure(whole_life)
 
 
-def test_close_with_64_warm_sandboxes(benchmark: Any, tmp_path: Path) -> None:
+def test_close_with_64_warm_sandboxes(measure: Measure, tmp_path: Path) -> None:
     """The end of an executor and of the sandboxes that are ready in it."""
 
-    def opened() -> tuple[tuple[contextlib.ExitStack], dict[str, Any]]:
+    def opened() -> tuple[contextlib.ExitStack]:
         stack = contextlib.ExitStack()
         refiller(stack.enter_context(executor(tmp_path)), function(echo(), warm=POOL))()
-        return (stack,), {}
+        return (stack,)
 
-    benchmark.pedantic(lambda stack: stack.close(), setup=opened, rounds=ROUNDS, warmup_rounds=2)
+    measure(contextlib.ExitStack.close, setup=opened)
