@@ -74,7 +74,7 @@ def built_sdk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def executor() -> Iterator[wasmrun.Executor]:
+def executor(cache_dir: Path) -> Iterator[wasmrun.Executor]:
     """One executor for all guests of these tests."""
-    with wasmrun.Executor() as executor:
+    with wasmrun.Executor(cache_dir=cache_dir) as executor:
         yield executor
