@@ -34,7 +34,7 @@ def test_completion_prints_the_script_of_a_shell(shell: str, line: str, run: Run
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("",), "run bench inspect compile snapshot new build dev cache doctor completion"),
+        (("",), "run bench profile inspect compile snapshot new build dev cache doctor completion"),
         (("in",), "inspect"),
         (("run", "--re"), "--result-bytes --report"),
         (("run", "--report", ""), "text json none"),
