@@ -67,7 +67,8 @@ def _page(run: Run) -> Iterator[str]:
     yield ""
     yield "## Caveats"
     yield ""
-    yield from (f"- {_cell(text)}" for text in run.caveats)
+    # A run may have been put together from several, which say the same.
+    yield from (f"- {_cell(text)}" for text in dict.fromkeys(run.caveats))
     yield from (f"- {text}" for text in _of_this_run(run))
     yield ""
     yield "## Machine"

@@ -126,8 +126,10 @@ def test_page_is_the_same_for_the_same_run_and_keeps_it(tmp_path: Path) -> None:
 
 def test_question_asked_again_takes_the_place_of_the_first(tmp_path: Path) -> None:
     """So that one question can be measured anew and appended."""
-    text = page(tmp_path, [*lines(told("old", 1)), *lines(told("new", 1))[2:]])
+    text = page(tmp_path, [*lines(told("old", 1)), *lines(told("new", 1))])
     assert "| new |" in text
+    said = [line for line in text.partition("## Machine")[0].splitlines() if line.startswith("- ")]
+    assert len(said) == len(set(said))
     assert "| old |" not in text
     assert text.count("## starts") == 1
 
