@@ -140,7 +140,11 @@ class Crew:
                 if watch is not None and watch.reason is not None:
                     raise Stopped(watch.reason)
                 self.look_again(waiter)
-                if waiter.is_expecting:
+                with self._lock:  # else it may be seen while it is made up anew
+                    is_over, is_expecting = waiter.ready.is_set(), waiter.is_expecting
+                if is_over:
+                    continue
+                if is_expecting:
                     until = min(time.monotonic(), latest) + self.settings.wait
                 elif time.monotonic() >= until:
                     raise self._throttled(waiter)
