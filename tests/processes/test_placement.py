@@ -145,3 +145,12 @@ def test_decision_uses_what_is_free(situation: tuple[list[Seat], Place, dict[str
     seats, place, more = situation
     if any(one.is_ready and one.free_lanes and one.place == place for one in seats):
         assert decide(seats, place, **more).action == "use"
+
+
+@pytest.mark.parametrize("others", [(), (Seat(-1, None, False, 0, 0, 0.0),)])
+def test_event_expects_the_worker_that_is_started_for_it(others: tuple[Seat, ...]) -> None:
+    """Also where that is all that its tenant may have; the next event does not count on the same one."""
+    place = Place("a")
+    seats = (Seat(-1, place, False, 0, 0, 0.0), *others)
+    assert decide(seats, place, processes=1, tenants=1) == EXPECT
+    assert decide(seats, place, processes=1, tenants=1, coming=1) == WAIT

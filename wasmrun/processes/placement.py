@@ -72,6 +72,9 @@ def decide(seats: Iterable[Seat], place: Place, *, processes: int, tenants: int,
         # The busiest has the warmest caches, the idlest the least to share a processor's time with.
         return Decision("use", min(own, key=lambda seat: (seat.in_flight, seat.number)).number)
     held = sum(seat.place is not None and seat.place.tenant == place.tenant for seat in seats)
+    # Not counting on one that starts for it, an event would be told that all workers are in use.
+    if sum(seat.place == place and not seat.is_ready for seat in seats) > coming:
+        return EXPECT
     share = max(1, processes // max(1, tenants))
     # What does not divide evenly goes to who asks; tenants with fewer are asked first.
     may_have_more = held < -(-processes // max(1, tenants))
