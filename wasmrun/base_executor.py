@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import concurrent.futures
+import contextlib
 import functools
 import os
 import threading
@@ -177,7 +178,10 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
                 at, events = gathering.take(most)
                 if not events:
                     return
-                values = self._run_batch(function, events)
+                values: list[Any] = []
+                # Whatever keeps a batch from running, each of its events meets alone, and tells.
+                with contextlib.suppress(Exception):
+                    values = self._run_batch(function, events)
                 gathering.put(at, values)
                 # More at once as long as all of them are run, and one again where it fails or takes long.
                 most = min(most * 2, _MOST_AT_ONCE) if len(values) == len(events) else 1

@@ -129,6 +129,24 @@ def test_batches_are_taken(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatc
     assert list(own.map(alone(warm=4), [])) == []
 
 
+@pytest.mark.parametrize("error", [wasmrun.HostError("no room"), RuntimeError("no thread"), OSError("no memory")])
+def test_batch_that_cannot_be_run_leaves_its_events_to_others(
+    own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nobody waits for what was taken with it; also where that happens in the middle."""
+    runner = own._open()
+    run_each, calls = runner.run_each, iter(range(1000))
+
+    def sometimes(function: wasmrun.Function, events: list[Any]) -> list[Any]:
+        if next(calls) % 3 == 2:
+            raise error
+        return run_each(function, events)
+
+    monkeypatch.setattr(runner, "run_each", sometimes)
+    events = [b"e%d" % at for at in range(500)]
+    assert list(own.map(alone(), events, timeout=30)) == events
+
+
 def test_envelopes_go_in_batches(own: wasmrun.Executor) -> None:
     """With a context each; what is reported as an error is one."""
     assert list(own.map(alone("same"), list(range(100)))) == list(range(100))

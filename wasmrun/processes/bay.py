@@ -1,8 +1,8 @@
 """Bays: memory that an executor and one thread of a worker share, for payloads too long to go through a socket.
 
 A bay belongs to one lane, over which one event at a time is talked about, and each end writes to it only when it
-is its turn to speak. An end that lies may write at any time: so what is read is copied out first, and looked at
-then. Nobody can make it shorter, which would end the process that reads beyond.
+is its turn to speak. A worker that lies may write at any time: so what the executor reads is copied out first, and
+looked at then. Nobody can make it shorter, which would end the process that reads beyond.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import mmap
 import os
 
 BAY_BYTES = 8 << 20
-"""Bytes of a bay: more than the usual limits let an event or an answer have. What was never used costs nothing."""
+"""Bytes of a bay: more than the usual limits let an event or an answer have. What was never used costs nothing;
+what was stays resident as long as the worker."""
 
 
 def new_bay() -> int:
