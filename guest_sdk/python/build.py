@@ -13,6 +13,10 @@ import sysconfig
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from building import main  # noqa: E402  # found beside this directory
+
 NAMES = ("hello", "report", "vectors")
 WORLD = "project:function/handler"
 
@@ -40,8 +44,16 @@ def command(source: Path, target: Path) -> list[str]:
     ]
 
 
-def build(output: Path) -> list[Path]:
+def missing() -> str | None:
+    """What has to be installed before anything can be built, and how; None when all is there."""
+    if find_componentize() is not None:
+        return None
+    return f"componentize-py is missing; install it with: {sys.executable} -m pip install componentize-py"
+
+
+def build(output: Path | None = None) -> list[Path]:
     """Builds every example into *output* and gives the components' paths. Raises `subprocess.CalledProcessError`."""
+    output = output or HERE / "build"
     output.mkdir(parents=True, exist_ok=True)
     targets = []
     for name in NAMES:
@@ -52,23 +64,5 @@ def build(output: Path) -> list[Path]:
     return targets
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python build.py [OUTPUT_DIR]", file=sys.stderr)
-        return 2
-    if find_componentize() is None:
-        print(
-            f"componentize-py is missing; install it with: {sys.executable} -m pip install componentize-py",
-            file=sys.stderr,
-        )
-        return 1
-    try:
-        for target in build(Path(arguments[0]) if arguments else HERE / "build"):
-            print(f"{target.stat().st_size:11,d} bytes  {target}")
-    except subprocess.CalledProcessError as error:
-        return error.returncode or 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(build, missing))

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The module of go_probe.go, built as build.py builds."""
     sdk = tmp_path_factory.mktemp("go") / "sdk"
+    shutil.copy(SDK.parent / "building.py", sdk.parent)
     shutil.copytree(SDK, sdk, ignore=shutil.ignore_patterns("build", "webhook", "vectors"))
     shutil.copy(Path(__file__).with_name("go_probe.go"), sdk / "examples" / "hello" / "hello.go")
     script = (sdk / "build.py").read_text().replace('("hello", "vectors", "webhook")', '("hello",)')

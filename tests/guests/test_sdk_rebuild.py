@@ -97,7 +97,9 @@ def test_every_example_is_committed(language: str) -> None:
 @pytest.mark.parametrize("language", SUFFIXES)
 def test_build_says_how_to_get_the_compiler(tmp_path: Path, language: str) -> None:
     """Where nothing is installed, the command to type; and what is not a directory name is a usage error."""
-    build = tmp_path / "build.py"
+    (tmp_path / "building.py").write_bytes((SDKS / "building.py").read_bytes())
+    build = tmp_path / language / "build.py"
+    build.parent.mkdir()
     build.write_bytes((SDKS / language / "build.py").read_bytes())
     done = subprocess.run([sys.executable, "-I", "-S", str(build)], check=False, capture_output=True, text=True)
     assert done.returncode == 1
