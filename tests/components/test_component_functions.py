@@ -122,10 +122,10 @@ def test_component_has_its_start_up_run_before_any_event(executor: BaseExecutor)
 
 
 def test_component_is_reused_where_its_function_says_so(executor: BaseExecutor) -> None:
-    """And finds what it left, which another function's sandbox does not."""
+    """And finds what it left, which another function's sandbox does not. No second one is kept warm, which could be next."""
     counting = "(i32.store8 (i32.const 1024) (i32.add (i32.load8_u (i32.const 1024)) (i32.const 1)))" + answer(1024, 1)
     code = component(counting, functions='(data (i32.const 1024) "0")', post="")
-    assert [executor.invoke(wasmrun.Function(code, reuse=True)) for _ in range(3)] == [1, 2, 3]
+    assert [executor.invoke(wasmrun.Function(code, reuse=True, warm=0)) for _ in range(3)] == [1, 2, 3]
     assert [executor.invoke(wasmrun.Function(code)) for _ in range(3)] == [1, 1, 1]
 
 
@@ -140,3 +140,13 @@ def test_report_of_a_component_says_what_is_known(executor: BaseExecutor) -> Non
     assert 0 < report.fuel_used < 1000
     assert (report.result_bytes, report.log_bytes) == (8, 0)
     assert executor.run(wasmrun.Function(component(ECHO), fuel=None)).report.fuel_used is None
+
+
+def test_handler_may_be_in_an_exported_instance(executor: BaseExecutor) -> None:
+    """Named with both names, as they are shown; the instance's may have a version."""
+    inner = component().replace("(component", "(component $inner", 1)
+    code = f"""(component {inner} (instance $i (instantiate $inner))
+      (instance $w (export "handle" (func $i "handle"))) (export "a:b/c@1.2.3" (instance $w)))"""
+    assert executor.invoke(wasmrun.Function(code, entry="a:b/c@1.2.3.handle"), {"a": 1}) == {"a": 1}
+    with pytest.raises(wasmrun.InvalidFunction, match=r"it exports a:b/c@1\.2\.3\.handle: name one with --entry"):
+        executor.invoke(wasmrun.Function(code), 1)

@@ -236,3 +236,48 @@ def test_modules_need_nothing_of_components(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def exporting(instance: str, *items: str) -> str:
+    """A component that exports an *instance* of these *items*; a whole component is in it as $inner, for its handler."""
+    inner = component().replace("(component", "(component $inner", 1)
+    exports = " ".join(f"(export {item})" for item in items)
+    return f"""(component {inner} (type $t u32) (instance $i (instantiate $inner))
+      (instance $exported {exports}) (export "{instance}" (instance $exported)))"""
+
+
+PROXY = "wasi:http/incoming-handler@0.2.0"
+OF_ITS_OWN = f"""(component
+  (component $inner
+    (type $own (resource (rep i32))) (export $own' "request" (type $own))
+    (core module $m (func (export "handle") (param i32 i32))) (core instance $i (instantiate $m))
+    (func (export "handle") (param "request" (own $own')) (param "response-out" (own $own'))
+      (canon lift (core func $i "handle"))))
+  (instance $i (instantiate $inner)) (export "{PROXY}" (instance $i)))"""
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (exporting(PROXY), wasmrun.InvalidFunction, "incoming-handler@0.2.0.handle is missing"),
+        (exporting(PROXY, '"handle" (type $t)'), wasmrun.InvalidFunction, "handle is missing"),
+        (
+            exporting(PROXY, '"handle" (func $i "handle")'),
+            wasmrun.InvalidFunction,
+            r"handle must be func\(request: own, response-out: own\), not func\(event: string",
+        ),
+        (OF_ITS_OWN, wasmrun.InvalidAnswer, "mismatched resource types"),
+    ],
+)
+def test_handler_of_requests_that_is_none_is_refused(
+    executor: BaseExecutor, code: str, error: type[wasmrun.WasmrunError], message: str
+) -> None:
+    """An instance of that name may have anything in it."""
+    with pytest.raises(error, match=message):
+        executor.invoke(wasmrun.Function(code), {"version": "2.0"})
+
+
+def test_exports_of_the_world_of_wasi_are_told(threads: wasmrun.Executor) -> None:
+    """With their types."""
+    found = threads.inspect(wasmrun.Function(exporting(PROXY, '"handle" (func $i "handle")')))
+    assert [name for name, _ in found.exports] == [PROXY, f"{PROXY}.handle"]

@@ -157,7 +157,7 @@ def test_sandbox_is_not_reused_after_a_failure(executor: BaseExecutor) -> None:
         f"(if (i32.eq (i32.load8_u {EVENT}) (i32.const 48)) (then unreachable)) {answer(1024, 1)}",
         functions='(data (i32.const 1024) "0")',
     )
-    function = wasmrun.Function(code, reuse=True)
+    function = wasmrun.Function(code, reuse=True, warm=0)
     assert [executor.invoke(function, 1) for _ in range(2)] == [1, 2]
     with pytest.raises(wasmrun.GuestTrap):
         executor.invoke(function, 0)

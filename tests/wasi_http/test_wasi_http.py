@@ -151,7 +151,7 @@ def test_request_that_is_not_granted_is_denied(ask: Ask) -> None:
 
 def test_sandbox_may_be_used_again(executor: BaseExecutor, proxy: Path) -> None:
     """With a budget of its own for each event."""
-    function = wasmrun.Function(proxy, reuse=True)
+    function = wasmrun.Function(proxy, reuse=True, warm=0)
     for number in range(20):
         answer = executor.invoke(function, request("/echo", body=str(number)))
         assert answer["body"].endswith(f"\n{number}1 ")

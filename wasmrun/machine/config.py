@@ -73,7 +73,8 @@ class EngineSettings(NamedTuple):
     def describe(self) -> str:
         """The settings as one line; part of an artifact's key."""
         line = f"stack={self.stack} metered={int(self.is_metered)} on={','.join(_ON)} off={','.join(_OFF)}"
-        return f"{line} components off={','.join(_OFF_IN_COMPONENTS)}" if self.has_components else line
+        # The number is that of the surface, which is kept beside the code.
+        return f"{line} components=2 off={','.join(_OFF_IN_COMPONENTS)}" if self.has_components else line
 
 
 def new_config(settings: EngineSettings) -> int:

@@ -19,7 +19,7 @@ from wasmrun.errors import (
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.components import binding, failing
-from wasmrun.machine.record import ENTRY, INSTANCE, VALUES, copy_out
+from wasmrun.machine.record import ENTRY, VALUES, copy_out
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
@@ -117,19 +117,16 @@ class ComponentAbi(ComponentCodec):
         if start_up not in (None, _START_UP):
             raise InvalidFunction(f"the export 'init' must be {_START_UP}, not {printable(start_up or '')}")
         self.start_up: tuple[bytes, ...] = (b"init",) if start_up else ()
+        self._place, self._name = _placed(self.entry, component.exports)
         self._result_bytes = function.result_bytes
 
     def prepare(self, instance: Instance) -> None:
         """Run ``init``, and find the handler."""
         link: Link = instance.program.link  # type: ignore[assignment]  # a component's
         for name in self.start_up:
-            self._find(instance, link.index(name.decode()))
+            link.find(instance, name.decode())
             self._call(instance, 0, 0)
-        self._find(instance, link.index(self.entry))
-
-    def _find(self, instance: Instance, index: int) -> None:
-        address = instance.address
-        binding.instance_function(address + INSTANCE * 8, instance.context, index, address + ENTRY * 8)
+        link.find(instance, self._name, inside=self._place)
 
     def _call(self, instance: Instance, arguments: int, results: int) -> None:
         address = instance.address
@@ -188,6 +185,14 @@ def _reported(text: bytes) -> GuestError | OutOfMemory:
     lines = [line for line in stack if isinstance(line, str)] if isinstance(stack, list) else []
     cls = OutOfMemory if kind == "OutOfMemory" else GuestError
     return cls(error["message"] or kind, type=kind, stack=lines)
+
+
+def _placed(entry: str, exports: dict[str, str]) -> tuple[str | None, str]:
+    """The exported instance that *entry* is a function of, if it is one's, and the function's own name."""
+    for name, type_ in exports.items():
+        if type_ == "instance" and entry.startswith(f"{name}."):
+            return name, entry[len(name) + 1 :]
+    return None, entry
 
 
 def _choose_entry(function: Function, exports: dict[str, str]) -> str:

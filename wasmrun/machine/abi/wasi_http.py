@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from wasmrun.errors import GuestError, InvalidAnswer, InvalidFunction
+from wasmrun.errors import GuestError, InvalidAnswer, InvalidFunction, printable
 from wasmrun.machine import messages
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.components import binding, failing
 from wasmrun.machine.proxy.carriers import Wrong, handle
 from wasmrun.machine.proxy.resources import IncomingRequest, OutgoingResponse, ResponseOutparam
-from wasmrun.machine.record import ENTRY, INSTANCE, VALUES
+from wasmrun.machine.record import ENTRY, VALUES
 from wasmrun.payload import make_response, read_payload
 
 if TYPE_CHECKING:
     from wasmrun.function import Function
     from wasmrun.machine.components.link import Link
+    from wasmrun.machine.components.loaded import Component
     from wasmrun.machine.instance import Instance
+
+HANDLE = "func(request: own, response-out: own)"
+"""The type of ``handle`` in `wasi:http/incoming-handler`, as the surface of a component has it."""
+_HANDLE = re.compile(r"func\([a-z0-9-]+: own, [a-z0-9-]+: own\)", re.IGNORECASE)
 
 
 class WasiHttpCodec:
@@ -61,8 +67,14 @@ class WasiHttp(WasiHttpCodec):
     params: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
 
-    def __init__(self, function: Function, entry: str) -> None:
+    def __init__(self, function: Function, component: Component, entry: str) -> None:
         super().__init__(entry)
+        type_ = component.exports.get(f"{entry}.handle")
+        if type_ is None or not _HANDLE.fullmatch(type_):
+            what = "is missing" if type_ is None else f"must be {HANDLE}, not {printable(type_)}"
+            raise InvalidFunction(
+                f"the export {entry}.handle {what}; build the component for the world wasi:http/proxy"
+            )
         for name, is_set in (("raw", function.raw), ("dirs", function.dirs), ("args", function.args)):
             if is_set:
                 raise InvalidFunction(f"{name}: not for a component of wasi:http/proxy, which takes requests alone")
@@ -70,9 +82,7 @@ class WasiHttp(WasiHttpCodec):
     def prepare(self, instance: Instance) -> None:
         """Find the handler."""
         link: Link = instance.program.link  # type: ignore[assignment]  # a component's
-        address = instance.address
-        index = link.index("handle", inside=self.entry)
-        binding.instance_function(address + INSTANCE * 8, instance.context, index, address + ENTRY * 8)
+        link.find(instance, "handle", inside=self.entry)
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Hand the request over and take the response."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wasmrun.errors import InvalidFunction, printable
 from wasmrun.machine.components import binding, failing, hostcalls
 from wasmrun.machine.components import wasi as preview2
 from wasmrun.machine.components.linker import Body, Linker
-from wasmrun.machine.record import INSTANCE
+from wasmrun.machine.record import ENTRY, INSTANCE
 
 if TYPE_CHECKING:
     from wasmrun.machine.components.loaded import Component
@@ -49,13 +50,24 @@ class Link:
         instance.memory_bytes = instance.program.memory_bytes
         return 0
 
-    def index(self, name: str, *, inside: str | None = None) -> int:
-        """Where the exported function *name* is found in every instance; *inside* an exported instance, if it is one's."""
+    def find(self, instance: Instance, name: str, *, inside: str | None = None) -> None:
+        """Make the exported function *name* the entry of *instance*; *inside* an exported instance, if it is one's.
+
+        Raises `InvalidFunction` where there is none: the engine would take whatever stands there for one.
+        """
+        index, address = self._index(name, inside), instance.address
+        if not binding.instance_function(address + INSTANCE * 8, instance.context, index, address + ENTRY * 8):
+            raise InvalidFunction(f"the export {printable(name)!r} of the component is no function")
+
+    def _index(self, name: str, inside: str | None = None) -> int:
         key = f"{inside}.{name}" if inside else name
         found = self._indexes.get(key)
         if found is None:
-            text, outer = name.encode(), self.index(inside) if inside else None
-            found = self._indexes[key] = binding.export_index(self.component, outer, text, len(text)) or 0
+            text, outer = name.encode(), self._index(inside) if inside else None
+            found = binding.export_index(self.component, outer, text, len(text))
+            if not found:
+                raise InvalidFunction(f"the component exports no {printable(key)!r}")
+            self._indexes[key] = found
         return found
 
     def close(self) -> None:

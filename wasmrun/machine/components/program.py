@@ -262,4 +262,4 @@ def make_abi(function: Function, component: Component) -> Abi:
         return ComponentAbi(function, component)
     from wasmrun.machine.abi.wasi_http import WasiHttp  # for the few that are such components
 
-    return WasiHttp(function, _proxy_handler(component) or "")
+    return WasiHttp(function, component, _proxy_handler(component) or "")

@@ -19,7 +19,7 @@ _MOST_TEXT = 500
 _MOST_DEPTH = 6
 
 WASI = re.compile(r"wasi:[a-z][a-z0-9-]*/.*")
-"""Instances of which no function is told: there are many, and the engine knows their types."""
+"""Imported instances of which no function is told: there are many, and the engine knows their types."""
 
 Line = tuple[str, str, str]
 """An import or an export: which of these, its name, its type."""
@@ -46,7 +46,7 @@ def _read(component: int, engine: int) -> Iterator[Line]:
     ):
         for name, item in _items(type_, engine, count, nth):
             kind = binding.ITEM_KINDS[item.kind]
-            if kind == "instance" and not WASI.fullmatch(name):
+            if kind == "instance" and not (what == "import" and WASI.fullmatch(name)):
                 yield from _instance(what, name, item, engine)
             else:
                 yield what, name, _signature(item.of) if kind == "function" else kind
