@@ -78,7 +78,7 @@ def test_session_of_what_takes_long_takes_one_of_each(cache_dir: Path, monkeypat
 
     def loop(_call: object, *, concurrency: int, **_how: object) -> Part:
         turns.append(concurrency)
-        return Part(Load(concurrency, 1.0), (10,))
+        return Part(Load(concurrency, 1.0), (10,), 1.0)
 
     monkeypatch.setattr(measuring, "perf_counter", lambda: float(next(clock)))
     monkeypatch.setattr(measuring, "closed_loop", loop)

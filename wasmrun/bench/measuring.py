@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 from wasmrun.bench import starts
 from wasmrun.bench.loads import Part, closed_loop, open_loop, together
 from wasmrun.bench.samples import PHASES, PLACES, Measured, Samples
-from wasmrun.bench.starts import AnyExecutor
 from wasmrun.bench.steps import StepExecutor, call_again, split
+from wasmrun.bench.watched import WatchedProcesses
 from wasmrun.errors import HostError
 from wasmrun.executor import Loaded
 from wasmrun.function import Function
 from wasmrun.machine.compiler import CompileLimits, compile_module
 from wasmrun.machine.loader import read_source, settings_for
-from wasmrun.processes.executor import ProcessExecutor
 
 ROUNDS = 10
 """Turns in which everything is measured that is measured more than once."""
@@ -35,6 +34,9 @@ _SETTLING_SECONDS = 0.06
 
 _PREPARING_SECONDS = 0.1
 """For how long, at most, sandboxes are made ready for one burst."""
+
+_LEAST_DUE = 20
+"""Events of an open loop that are due in one turn, at least, where there is time for them: one alone never waits."""
 
 
 class Rate(NamedTuple):
@@ -170,7 +172,7 @@ class _Subject:
         self.function = function
         self._plan = plan
         self._steps = stack.enter_context(StepExecutor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir))
-        self._executors: dict[str, AnyExecutor] = {"threads": self._steps}
+        self._executors: dict[str, StepExecutor | WatchedProcesses] = {"threads": self._steps}
         self._fresh = starts.cold(function)
         self.was_cached = self._steps.is_compiled(function)
         self._loaded: Loaded | None = None
@@ -184,7 +186,7 @@ class _Subject:
         self._under_load: dict[tuple[str, str, int, Rate | None], float] = {}
         self._parts: dict[tuple[str, str, int, Rate | None], list[Part]] = {}
         if "processes" in plan.places:
-            processes = ProcessExecutor(processes=max(plan.concurrency, default=1), cache_dir=cache_dir)
+            processes = WatchedProcesses(processes=max(plan.concurrency, default=1), cache_dir=cache_dir)
             self._executors["processes"] = stack.enter_context(processes)
 
     # Once
@@ -299,16 +301,17 @@ class _Subject:
         before = executor.stats().pool
         seconds = self._plan.duration / ROUNDS
         if rate is None:
-            load, latencies = closed_loop(call, concurrency=concurrency, duration=seconds)
+            part = closed_loop(call, concurrency=concurrency, duration=seconds, watched=executor.watched)
         else:
             number = rate.value * self._closed(place, concurrency) if rate.is_share else rate.value
-            load, latencies = open_loop(call, rate=number, concurrency=concurrency, duration=seconds)
+            seconds = max(seconds, min(_LEAST_DUE / number, self._plan.duration))
+            part = open_loop(call, rate=number, concurrency=concurrency, duration=seconds, watched=executor.watched)
         after = executor.stats().pool
         was_warm = after.warm_starts - before.warm_starts
         was_cold = after.cold_starts - before.cold_starts
-        part = Part(load._replace(warm_share=was_warm / max(was_warm + was_cold, 1)), latencies)
-        self._parts.setdefault(key, []).append(part)
-        self._under_load[key] = self._under_load.get(key, 0.0) + perf_counter() - began
+        share = was_warm / max(was_warm + was_cold, 1)
+        self._parts.setdefault(key, []).append(part._replace(load=part.load._replace(warm_share=share)))
+        self._under_load[key] = self._under_load.get(key, 0.0) + max(perf_counter() - began, seconds)
 
     def _closed(self, place: str, concurrency: int) -> float:
         """What the closed loop did, in events a second: all of its turns come before the first of an open one."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, NamedTuple, TypeVar
 
+from wasmrun.bench.watched import WatchedExecutor
 from wasmrun.calls import check_function
 from wasmrun.core import Core
 from wasmrun.errors import FunctionError
@@ -52,7 +53,7 @@ class SteppedSandbox(Sandbox):
         self.instantiate_ended = perf_counter_ns()
 
 
-class StepExecutor(Executor):
+class StepExecutor(WatchedExecutor, Executor):
     """An executor whose sandboxes are also to be had one by one, outside of the life of an event.
 
     The functions must keep no sandboxes ready: ``warm=0``.
