@@ -182,7 +182,7 @@ def test_baseline_is_read_as_it_was_saved(tmp_path: Path) -> None:
     assert baseline.fuel == {"a": 5, "c": 2**63 - 1}
     assert baseline.names == {"a": "a", "c": "c"}
     assert set(baseline.versions) == {"wasmrun", "engine", "python", "hotpath"}
-    assert regression(needs_of(a=5, c=2**63 - 1), baseline) == ((), (), (), baseline.versions)
+    assert regression(needs_of(a=5, c=2**63 - 1), baseline) == (2, (), (), (), baseline.versions)
 
 
 def test_regression_is_one_more() -> None:
@@ -190,9 +190,11 @@ def test_regression_is_one_more() -> None:
     baseline = Baseline({"a": 5, "b": 5, "c": 5, "d": 5}, {name: name for name in "abcd"}, {})
     found = regression(needs_of(a=6, b=4, c=5, e=9, f=None), baseline)
     assert [(change.name, change.is_worse) for change in found.changes] == [("a", True), ("b", False)]
-    assert (found.added, found.gone, found.is_broken) == (("e",), ("d",), True)
+    assert (found.compared, found.added, found.gone, found.is_broken) == (3, ("e",), ("d",), True)
     assert not regression(needs_of(a=5, b=4, c=5, d=5), baseline).is_broken
     assert regression(needs_of(a=None), baseline).is_broken
+    assert regression(needs_of(e=5), baseline).is_broken
+    assert not regression(needs_of(a=5, e=5), baseline).is_broken
 
 
 @pytest.mark.parametrize(

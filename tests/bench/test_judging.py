@@ -177,6 +177,8 @@ def test_advice_is_a_snapshot_where_start_up_is_most_of_a_start(measured: Make) 
     assert text.startswith("start-up is 97% of a cold start (4.85 ms of 5.00 ms): take a snapshot (--snapshot")
     assert texts(measured(init=10, cold=11, warm=10)) == []
     assert texts(measured(init=4_850, snapshot=5_000, warm=4_900)) == []
+    # Which there is none of.
+    assert texts(measured(init=4_850, cold=5_000, warm=4_900)._replace(abi="extism")) == []
 
 
 def test_advice_is_to_keep_sandboxes_where_warm_starts_are_much_faster(measured: Make) -> None:
@@ -199,11 +201,19 @@ def test_advice_is_to_compile_ahead_where_that_takes_long(measured: Make) -> Non
     assert text.startswith("compiling takes 700 ms, loading what is compiled 400 µs: compile when you deploy")
 
 
-def test_advice_names_what_more_threads_and_processes_do(measured: Make) -> None:
-    """Threads that do not help, processes that do."""
+def test_advice_names_what_more_threads_do(measured: Make) -> None:
+    """Nothing, and why."""
     one, two = (samples("closed", 10, load=Load(number, rate)) for number, rate in ((1, 1_000.0), (2, 1_050.0)))
     (text,) = texts(measured(loads=(one, two)))
     assert text.startswith("2 threads do 1,050 events/s, one does 1,000: its events are too short for threads")
+    one, two = (samples("closed", 5_000, load=Load(number, rate)) for number, rate in ((1, 200.0), (2, 205.0)))
+    (text,) = texts(measured(loads=(one, two)))
+    assert text == "2 threads do 205 events/s, one does 200: more of them find no processor free"
+
+
+def test_advice_names_what_processes_do(measured: Make) -> None:
+    """Which is more than threads."""
+    one, two = (samples("closed", 10, load=Load(number, rate)) for number, rate in ((1, 1_000.0), (2, 1_050.0)))
     others = samples("closed", 10, place="processes", load=Load(2, 1_900.0))
     (text,) = texts(measured(loads=(one, two, others)))
     assert text.startswith("2 worker processes do 1,900 events/s, 2 threads 1,050: ProcessExecutor is faster")

@@ -243,6 +243,7 @@ def test_bench_checks_the_event(run: Run) -> None:
         (("--concurrency", "0"), "--concurrency: '0' is no list of numbers"),
         (("--concurrency", "1,,2"), "--concurrency: '1,,2' is no list of numbers"),
         (("--concurrency", "99999"), "--concurrency: '99999' is no list of numbers"),
+        (("--concurrency", "00012345"), "--concurrency: '00012345' is no list of numbers"),
         (("--concurrency", "²"), "--concurrency: '²' is no list of numbers"),
         (("--rate", "fast"), "--rate: 'fast' is neither"),
         (("--rate", "-5"), "--rate: '-5' is neither"),

@@ -101,6 +101,25 @@ def test_fuel_profile_refuses_what_means_nothing(options: tuple[object, ...], er
     assert error in done.err
 
 
+def test_fuel_profile_without_a_module_is_a_mistake(run: Run, save: Save) -> None:
+    """As `bench` without one is; a manifest names one."""
+    events = save('"x"\n', "events.jsonl")
+    done = run("bench", "--fuel-profile", events)
+    assert (done.status, "Missing argument 'MODULE'." in done.err) == (2, True)
+    done = run("bench", "--manifest", "gone.json", "--fuel-profile", events)
+    assert (done.status, "gone.json" in done.err) == (3, True)
+
+
+def test_fuel_baseline_of_other_events_fails(run: Run, save: Save, tmp_path: Path) -> None:
+    """A build must not pass because nothing was compared."""
+    saved = tmp_path / "fuel.json"
+    command = ("bench", programs.WORDS, "--fuel-profile")
+    assert run(*command, save('{"text": "a"}\n', "before.jsonl"), "--save", saved).status == 0
+    done = run(*command, save('{"text": "b"}\n', "now.jsonl"), "--fuel-baseline", saved)
+    assert done.status == 20
+    assert done.out.splitlines()[-1] == "no event of the baseline is in the corpus: nothing could be compared"
+
+
 def test_fuel_profile_without_events_says_so(run: Run, save: Save, tmp_path: Path) -> None:
     """A file that is not there, and one with nothing in it; and a baseline alone is for nothing."""
     done = run("bench", programs.WORDS, "--fuel-profile", "gone.jsonl")

@@ -17,6 +17,10 @@ _SLOW_COMPILE = 0.25
 _FEW_WARM = 0.9
 _UNSTEADY_TAIL = 20.0
 _SCALES = 1.2
+_SHORT = 500e-6
+"""Seconds. Guests of longer events run at the same time, wherever there are processors for them."""
+
+_TAKES_SNAPSHOTS = ("native", "plain")
 _COSTLY_SANDBOX = 2.0
 _FELL_BEHIND = 0.95
 
@@ -36,7 +40,7 @@ def advise(measured: Measured) -> list[Advice]:
 
 def _snapshot(measured: Measured) -> Iterator[str]:
     init, cold = measured.of("init"), measured.of("cold")
-    if init is None or cold is None:
+    if init is None or cold is None or measured.abi not in _TAKES_SNAPSHOTS:
         return
     share = init.seconds(50) / cold.seconds(50)
     if init.seconds(50) >= _COSTLY_START_UP and share >= _MUCH_START_UP:
@@ -99,10 +103,14 @@ def _scaling(measured: Measured) -> Iterator[str]:
     one = next((rate for rate, concurrency in threads if concurrency == 1), None)
     more = max((item for item in threads if item[1] > 1), default=None)
     if one and more and more[0] < _SCALES * one and not (processes and max(processes)[0] >= _SCALES * max(threads)[0]):
-        yield (
-            f"{more[1]} threads do {more[0]:,.0f} events/s, one does {one:,.0f}: its events are too short for threads "
-            "to help, which take turns at the interpreter"
+        alone = measured.of("closed@1")
+        is_short = alone is not None and alone.seconds(50) < _SHORT
+        why = (
+            "its events are too short for threads to help, which take turns at the interpreter"
+            if is_short
+            else "more of them find no processor free"
         )
+        yield f"{more[1]} threads do {more[0]:,.0f} events/s, one does {one:,.0f}: {why}"
 
 
 def _closed(measured: Measured, place: str) -> list[tuple[float, int]]:

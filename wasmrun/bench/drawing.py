@@ -93,8 +93,12 @@ def _loads(found: Sequence[Measured], *, is_wide: bool) -> Table:
             load = samples.load
             if load is not None:
                 share = "" if load.warm_share is None else f"{load.warm_share:.0%}"
-                table.add_row(escape(measured.label), key, f"{load.rate:,.0f}", share, *_figures(samples, figures))
+                table.add_row(escape(measured.label), key, _rate(load.rate), share, *_figures(samples, figures))
     return table
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _figures(samples: Samples, names: Sequence[str]) -> Iterable[str]:

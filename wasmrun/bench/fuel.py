@@ -128,8 +128,12 @@ class Baseline(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """How a corpus stands to its baseline. ``added`` events are in the corpus alone, ``gone`` ones in the baseline."""
+    """How a corpus stands to its baseline: events that are in both, in the corpus alone, and in the baseline alone.
 
+    ``compared`` is the number of the first, ``added`` and ``gone`` are the names of the others.
+    """
+
+    compared: int
     changes: tuple[Change, ...]
     added: tuple[str, ...]
     gone: tuple[str, ...]
@@ -137,8 +141,8 @@ class Regression(NamedTuple):
 
     @property
     def is_broken(self) -> bool:
-        """Whether any event needs more than it did, or fails where it did not."""
-        return any(change.is_worse for change in self.changes)
+        """Whether any event needs more than it did, or fails where it did not; or there is none to tell by."""
+        return not self.compared or any(change.is_worse for change in self.changes)
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as a JSON object."""
@@ -245,7 +249,8 @@ def regression(needs: Needs, baseline: Baseline) -> Regression:
         elif one.fuel != before:
             changes.append(Change(one.name, before, one.fuel))
     gone = tuple(name for digest, name in baseline.names.items() if digest not in seen)
-    return Regression(tuple(changes), tuple(added), gone, baseline.versions)
+    compared = len(baseline.fuel) - len(gone)
+    return Regression(compared, tuple(changes), tuple(added), gone, baseline.versions)
 
 
 def most(needs: Needs, count: int) -> Sequence[Need]:

@@ -83,7 +83,9 @@ def draw_regression(console: Console, found: Regression, versions: dict[str, str
     if worse and found.versions != versions:
         made = ", ".join(f"{name} {text}" for name, text in found.versions.items())
         console.print(f"the baseline was made with {made}: other versions may count otherwise", markup=False)
-    if not found.changes:
+    if not found.compared:
+        console.print("no event of the baseline is in the corpus: nothing could be compared")
+    elif not found.changes:
         console.print("no event needs another amount of fuel than before")
 
 

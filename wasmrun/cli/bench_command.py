@@ -97,7 +97,7 @@ def command(
     if fuel_profile is not None:
         _refuse_with_fuel(modules, {"--event": event, "--plot": plot, "--compare": compare_with, "--budget": budgets})
         return profile(
-            modules[0], settings, events=fuel_profile, baseline=fuel_baseline, save=save, as_json=as_json,
+            modules[0] if modules else "", settings, events=fuel_profile, baseline=fuel_baseline, save=save, as_json=as_json,
             cache_dir=cache_dir,
         )  # fmt: skip
     if fuel_baseline is not None:
@@ -151,7 +151,9 @@ def _concurrency(text: str) -> tuple[int, ...]:
     if text.strip() == "none":
         return ()
     numbers = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part[:4]) <= _MOST_THREADS for part in numbers):
+    if not all(
+        part.isascii() and part.isdigit() and len(part) <= 3 and 1 <= int(part) <= _MOST_THREADS for part in numbers
+    ):
         raise Misuse(
             f"--concurrency: {printable(text, 60)!r} is no list of numbers from 1 to {_MOST_THREADS}, such as 1,2"
         )
