@@ -49,8 +49,9 @@ def read_payload(event: Any) -> HttpRequest:
     """The request that *event* describes, an object of payload 2.0. Raises `InvalidEvent` that names what is wrong."""
     if not isinstance(event, dict):
         raise InvalidEvent(f"the event must be a request, an object of payload 2.0, not {type(event).__name__}")
-    if event.get("version", "2.0") != "2.0":
-        raise InvalidEvent(f"the request must be of version 2.0, not {printable(repr(event['version']), 80)}")
+    version = event.get("version", "2.0")
+    if version != "2.0":
+        raise InvalidEvent(f"the request must be of version 2.0, not {_shown(version)}")
     context = _get(event, "requestContext", dict, {})
     http = _get(context, "http", dict, {}, "requestContext.")
     method = _text(http, "method", "GET", "requestContext.http.")
@@ -74,14 +75,9 @@ def read_payload(event: Any) -> HttpRequest:
 
 def make_response(status: int, fields: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
     """The answer that is this response: *fields* of one name joined, cookies apart, a body that is no text as base64."""
-    headers: dict[str, str] = {}
-    cookies = []
-    for name, value in fields:
-        key = name.lower()
-        if key == "set-cookie":
-            cookies.append(value)
-        elif key not in _NOT_SENT:
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    values = gathered(fields)
+    cookies = values.pop("set-cookie", None)
+    headers = {name: ", ".join(parts) for name, parts in values.items() if name not in _NOT_SENT}
     response: dict[str, Any] = {"statusCode": status, "headers": headers}
     if cookies:
         response["cookies"] = cookies
@@ -89,6 +85,14 @@ def make_response(status: int, fields: Iterable[tuple[str, str]], body: bytes) -
         return response | {"body": body.decode(), "isBase64Encoded": False}
     except UnicodeDecodeError:
         return response | {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+
+
+def gathered(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of *fields* by their names in lower case, in the order in which they came."""
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        found.setdefault(name.lower(), []).append(value)
+    return found
 
 
 def _get(holder: dict[Any, Any], name: str, kind: type[_T], default: _T, where: str = "") -> _T:
@@ -107,6 +111,11 @@ def _text(holder: dict[Any, Any], name: str, default: str, where: str = "") -> s
     return _checked(_get(holder, name, str, default, where), f"{where}{name}")
 
 
+def _shown(value: object) -> str:
+    # A deep list has no repr, nor has a number of very many digits.
+    return printable(repr(value), 80) if value is None or isinstance(value, str) else f"of type {type(value).__name__}"
+
+
 def _checked(text: str, what: str) -> str:
     """*text*, which is one line that UTF-8 can write. Raises `InvalidEvent`."""
     if NOT_TEXT.search(text):
@@ -116,19 +125,15 @@ def _checked(text: str, what: str) -> str:
 
 def _headers(event: dict[Any, Any]) -> dict[str, str]:
     """Headers by their names in lower case."""
-    found: dict[str, str] = {}
     given = _get(event, "headers", dict, {})
     if len(given) > MOST_HEADERS:
         raise InvalidEvent(f"the request has {len(given)} headers; at most {MOST_HEADERS} are allowed")
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidEvent(
-                f"headers must be texts by name, not {printable(repr(name), 80)}: {type(value).__name__}"
-            )
+            raise InvalidEvent(f"headers must be texts by name, not {_shown(name)}: {type(value).__name__}")
         _checked(value, f"the header {printable(name, 80)}")
-        if TOKEN.fullmatch(name):
-            key = name.lower()
-            found[key] = f"{found[key]}, {value}" if key in found else value
+    values = gathered((name, value) for name, value in given.items() if TOKEN.fullmatch(name))
+    found = {name: ", ".join(parts) for name, parts in values.items()}
     cookies = _get(event, "cookies", list, [])
     if cookies and "cookie" not in found:
         if not all(isinstance(cookie, str) for cookie in cookies):

@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 from wasmrun import InvalidAnswer, InvalidEvent
 from wasmrun.cgi import MOST_HEADER_BYTES, MOST_HEADERS, read_request, read_response
 
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
 REQUEST = {
     "version": "2.0",
     "routeKey": "$default",
@@ -155,6 +159,8 @@ def test_body_is_bytes() -> None:
         ("GET /", "the event must be a request"),
         ({"version": "1.0"}, "must be of version 2.0, not '1.0'"),
         ({"version": None}, "must be of version 2.0, not None"),
+        ({"version": DEEP}, "must be of version 2.0, not of type list"),
+        ({"version": 10**5_000}, "must be of version 2.0, not of type int"),
         ({"requestContext": []}, "requestContext must be an object, not list"),
         ({"requestContext": {"http": 1}}, "requestContext.http must be an object"),
         ({"requestContext": {"http": {"method": 5}}}, "requestContext.http.method must be text"),
@@ -173,7 +179,8 @@ def test_body_is_bytes() -> None:
         ({"rawQueryString": "&a" * (MOST_HEADERS + 1)}, "rawQueryString has more than 10000 pairs"),
         ({"headers": ["a"]}, "headers must be an object"),
         ({"headers": {"a": 5}}, "headers must be texts by name, not 'a': int"),
-        ({"headers": {5: "a"}}, "headers must be texts by name, not 5: str"),
+        ({"headers": {5: "a"}}, "headers must be texts by name, not of type int: str"),
+        ({"headers": {10**5_000: "a"}}, "headers must be texts by name, not of type int: str"),
         ({"headers": {"a": "b\r\nset-cookie: c"}}, "the header a has characters that no request can have"),
         ({"headers": {"a": "b\0"}}, "the header a has characters"),
         ({"headers": {"a\x1b[31m": "\0"}}, r"the header a\\x1b\[31m has characters"),

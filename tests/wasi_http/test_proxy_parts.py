@@ -9,7 +9,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from wasmrun.errors import GuestTrap
+from wasmrun.errors import GuestTrap, InvalidAnswer
+from wasmrun.machine.abi.wasi_http import WasiHttpCodec
 from wasmrun.machine.components.binding import Value
 from wasmrun.machine.proxy.carriers import (
     BOOL,
@@ -224,3 +225,17 @@ def test_fields_find_names_in_any_case() -> None:
         with pytest.raises(HeaderError, match="immutable"):
             change()
     copy.append("d", b"")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"\xc1", *map(msgpack.packb, (1, [], [200, [], 5], ["x", [], b""], [200, [[1, b""]], b""],
+        [200, [["a", "b"]], b""], [200, [["a"]], b""], [200, {}, b""])),
+    ],
+)  # fmt: skip
+def test_answer_that_is_no_response_is_refused(answer: bytes) -> None:
+    """A worker that does not mean well may send anything."""
+    with pytest.raises(InvalidAnswer):
+        WasiHttpCodec("handler").decode(answer)
+    assert WasiHttpCodec("handler").decode(msgpack.packb([200, [["A", b"\xff"]], b""]))["headers"] == {"a": "\xff"}

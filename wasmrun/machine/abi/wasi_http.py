@@ -45,9 +45,22 @@ class WasiHttpCodec:
         return payload
 
     def decode(self, answer: bytes) -> Any:
-        """The response."""
-        status, fields, body = messages.decode(answer)
-        return make_response(status, ((name, _text(value)) for name, value in fields), body)
+        """The response. Raises `InvalidAnswer` for what is none: another process may have written it."""
+        try:
+            found = messages.decode(answer)
+        except ValueError as error:
+            raise InvalidAnswer(f"the response is not MessagePack: {error}") from None
+        match found:
+            case [int() as status, list() as fields, bytes() as body] if all(map(_is_field, fields)):
+                return make_response(status, ((name, _text(value)) for name, value in fields), body)
+        raise InvalidAnswer("what was answered is no response")
+
+
+def _is_field(found: object) -> bool:
+    match found:
+        case [str(), bytes()]:
+            return True
+    return False
 
 
 def _text(value: bytes) -> str:

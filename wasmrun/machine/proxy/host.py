@@ -16,6 +16,7 @@ from wasmrun.machine.proxy.resources import (
     OutgoingResponse,
     Table,
 )
+from wasmrun.payload import gathered
 
 if TYPE_CHECKING:
     from wasmrun.machine.hostcalls import Exchange
@@ -112,12 +113,8 @@ def _asked(request: OutgoingRequest, timeout_ns: int | None) -> dict[str, Any]:
     """What the host's own HTTP takes: see guest_sdk/abi.md."""
     method, other = request.method
     scheme = (request.scheme or ("HTTPS", None))[0].lower()
-    headers: dict[str, str] = {}
-    for name, value in request.headers.entries:
-        key = name.lower()
-        if key not in ("content-length", "host"):
-            text = value.decode("utf-8", "replace")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    values = gathered((name, value.decode("utf-8", "replace")) for name, value in request.headers.entries)
+    headers = {name: ", ".join(parts) for name, parts in values.items() if name not in ("content-length", "host")}
     asked: dict[str, Any] = {
         "method": other or method.upper(),
         "url": f"{scheme}://{request.authority or ''}{request.target or '/'}",
