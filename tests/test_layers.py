@@ -19,9 +19,11 @@ PACKAGE = Path(str(wasmrun.__file__)).parent
 # The layers of docs/architecture.md. A module that is missing here has no place yet.
 LAYERS = {
     0: (
+        "hints",
         "errors",
         "units",
         "settings",
+        "dataclass",
         "limits",
         "function",
         "invocation",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from wasmrun.function import Function
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.invocation import check_text
 
 NO_EVENT: dict[str, Any] = {}

@@ -7,10 +7,10 @@ what a program writes becomes headers: neither may say more than one name and on
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from wasmrun.errors import InvalidAnswer, InvalidEvent, printable
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.payload import MOST_HEADERS, NOT_TEXT, TOKEN, make_response, read_payload
 from wasmrun.units import format_size
 

@@ -12,10 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError
 from wasmrun.function import Function
+from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.keeper import Keeper
 from wasmrun.machine.abi.base import Abi
 from wasmrun.machine.config import EngineSettings

@@ -21,7 +21,8 @@ WasmrunError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+
+from wasmrun.hints import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from wasmrun.invocation import Log, Report

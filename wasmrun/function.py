@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wasmrun.dataclass import dataclass
 from wasmrun.errors import InvalidFunction, printable
+from wasmrun.hints import TYPE_CHECKING, Any, NamedTuple
 from wasmrun.limits import MIB, Limits
-from wasmrun.settings import REQUIRED, Frozen, Setting, count, flag, size, whole
+from wasmrun.settings import REQUIRED, Frozen, Setting, count, flag, settings_of, size, whole
 
 if TYPE_CHECKING:
+    from dataclasses import KW_ONLY
+
     from wasmrun.addresses import Network
     from wasmrun.httpgrant import HttpRule, HttpSecret
 
@@ -243,7 +245,7 @@ class Function(Limits, Grants):
         if self.name is None:
             values["name"] = _AutoName(self._default_name())
         # One tuple for equality and a hash computed once: a function is looked up at every event.
-        key = tuple(values[item.name] for item in fields(self))
+        key = tuple(values.values())
         values["_key"] = key
         values["_hash"] = hash(key)
 
@@ -285,9 +287,9 @@ class Function(Limits, Grants):
 
     def __repr__(self) -> str:
         changed = [
-            f"{item.name}={self.__dict__[item.name]!r}"
-            for item in fields(self)
-            if item.name not in ("module", "fuel") and self.__dict__[item.name] != item.default
+            f"{name}={self.__dict__[name]!r}"
+            for name, item in settings_of(type(self)).items()
+            if name not in ("module", "fuel") and self.__dict__[name] != item.default
         ]
         module = f"<{len(self.module)} bytes>" if isinstance(self.module, bytes) or self.is_text else repr(self.module)
         return f"Function({', '.join([module, *changed])})"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from wasmrun.addresses import Network, is_granted, parse_network
+from wasmrun.hints import NamedTuple
 from wasmrun.httprequest import (
     PORTS,
     Url,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, NamedTuple
 
 from wasmrun.addresses import Address
+from wasmrun.hints import Any, NamedTuple
 
 MOST_HEADERS = 100
 MOST_HEADER_BYTES = 64 * 1024

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from wasmrun.errors import FunctionError, InvalidEvent, printable
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.units import format_size
 
 LEVELS = ("trace", "debug", "info", "warn", "error")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+
+from wasmrun.hints import Any
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

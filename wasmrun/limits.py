@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from wasmrun.dataclass import dataclass
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.settings import Frozen, Setting, count, duration, size, whole
 from wasmrun.units import format_size, parse_size
 

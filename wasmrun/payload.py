@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
 
 from wasmrun.errors import InvalidEvent, printable
+from wasmrun.hints import Any, NamedTuple, TypeVar
 
 MOST_HEADERS = 10_000
 """Most headers of a request, and most arguments from a query: each is a text of its own for the guest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from wasmrun.hints import NamedTuple
 
 
 class ShelfState(NamedTuple):

@@ -15,9 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from wasmrun.errors import Throttled, WasmrunError
+from wasmrun.hints import Protocol
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.program import BaseProgram

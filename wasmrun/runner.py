@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from wasmrun.calls import CallOptions, check_function
 from wasmrun.core import Core
@@ -23,6 +22,7 @@ from wasmrun.errors import (
     WasmrunError,
 )
 from wasmrun.function import Function
+from wasmrun.hints import Any
 from wasmrun.invocation import Report, Result
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import Stopped

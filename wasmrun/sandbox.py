@@ -9,9 +9,9 @@ last event did not end in an answer.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from wasmrun.errors import FunctionError
+from wasmrun.hints import Any
 from wasmrun.invocation import Log
 from wasmrun.machine import wasi
 from wasmrun.machine.failures import Stopped

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wasmrun.errors import HostError
 from wasmrun.function import Function
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine import hostcalls
 from wasmrun.machine.hostcalls import Exchange
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from wasmrun.errors import InvalidFunction
+from wasmrun.hints import TYPE_CHECKING, Any, Generic, TypeVar
 from wasmrun.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 Value = TypeVar("Value")
 Given = TypeVar("Given")
@@ -53,7 +54,7 @@ class Setting(Generic[Value, Given]):
 
     def __set__(self, instance: Any, value: Given) -> None:
         if self.name in instance.__dict__:
-            raise FrozenInstanceError(f"cannot assign to field {self.name!r}")
+            raise _frozen(self.name)
         try:
             instance.__dict__[self.name] = self.parse(value)
         except (ValueError, TypeError) as error:
@@ -63,13 +64,37 @@ class Setting(Generic[Value, Given]):
 class Frozen:
     """Base of the dataclasses that are made of settings: nothing else can be assigned, a slip of the pen least of all."""
 
+    def __post_init__(self) -> None:
+        """What is left to do once every setting has its value."""
+
     # Not seen by type checkers, which would take it to mean that every name can be assigned.
     if not TYPE_CHECKING:  # pragma: no branch
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name not in self.__dataclass_fields__:
-                raise FrozenInstanceError(f"cannot assign to field {name!r}")
+            # The second for what others derive by `dataclasses` itself.
+            if not isinstance(_of_class(type(self), name), Setting) and name not in self.__dataclass_fields__:
+                raise _frozen(name)
             super().__setattr__(name, value)
+
+
+def _of_class(cls: type, name: str) -> object:
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _frozen(name: str) -> AttributeError:
+    from dataclasses import FrozenInstanceError  # 7 ms, and only who makes a mistake needs it
+
+    return FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def settings_of(cls: type) -> dict[str, Setting[Any, Any]]:
+    """The settings that *cls* is made of by name, in the order of its fields."""
+    return {
+        name: value
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(value, Setting)
+    }
 
 
 def size(default: int, help: str, *, least: int = 0, most: int | None = None) -> Setting[int, int | str]:

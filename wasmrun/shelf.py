@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
 from wasmrun.function import Function
+from wasmrun.hints import NamedTuple
 from wasmrun.machine.program import BaseProgram
 from wasmrun.sandbox import Sandbox
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import NoReturn
 
 from wasmrun.errors import HostError
+from wasmrun.hints import NoReturn
 from wasmrun.limits import KIB
 from wasmrun.machine.threads import stack_bytes
 from wasmrun.units import format_size

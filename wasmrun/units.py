@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+
+from wasmrun.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 _NUMBER = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-zµ]*)\s*", re.ASCII)
 
@@ -35,15 +39,23 @@ def parse_duration(value: float | str | timedelta) -> float:
     """
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a duration; write seconds, or a text such as '500ms'")
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, (int, float)):
-        seconds = value
-    else:
+    if isinstance(value, (int, float)):
+        seconds: float = value
+    elif isinstance(value, str):
         seconds = _scaled(value, _SECONDS, "duration", "'2s' or '500ms'")
+    else:
+        seconds = _seconds(value)
     if not 0 <= seconds < 1e9:
         raise ValueError(f"a duration must be at least 0 and finite: {value!r}")
     return float(seconds)
+
+
+def _seconds(value: timedelta) -> float:
+    from datetime import timedelta  # loaded already by whoever has one
+
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise ValueError(f"{value!r} is not a duration; write for instance '2s' or '500ms'")
 
 
 def _scaled(text: str, units: dict[str, int] | dict[str, float], what: str, example: str) -> float:

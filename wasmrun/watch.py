@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any, Protocol
+
+from wasmrun.hints import Any, Protocol
 
 
 class Stoppable(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from wasmrun.cli.table import flag_of
 from wasmrun.errors import InvalidEvent, InvalidFunction
 from wasmrun.function import Function
+from wasmrun.hints import TYPE_CHECKING, Any
 from wasmrun.jsontext import from_json
 from wasmrun.units import parse_duration
 

@@ -6,9 +6,9 @@ import contextlib
 import json
 import re
 import sys
-from typing import Any
 
 from wasmrun.errors import FunctionError, WasmrunError, printable
+from wasmrun.hints import Any
 
 _CONTROLS = r"[\x7f-\x9f]"
 """Control characters that JSON leaves as they are. A pattern that is rarely needed, and so not compiled yet."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from wasmrun.cli.table import RUN, Option
+from wasmrun.hints import Any
 
 COMPLETION = "_WASMRUN_COMPLETE"
 """The variable with which a shell asks click to complete a word."""

@@ -6,12 +6,12 @@ Nothing here needs click, which takes longer to load than a function takes to ru
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from wasmrun.cli.inputs import event_for, event_text, make_function, parse_event, read_event
 from wasmrun.cli.output import print_bytes, print_json, print_text, say, tell
 from wasmrun.errors import FunctionError, GuestExit, GuestTrap, InvalidAnswer, WasmrunError, outcome, printable
 from wasmrun.executor import Executor
+from wasmrun.hints import Any
 from wasmrun.invocation import Log, Report, Result
 from wasmrun.jsontext import from_json, to_json
 

@@ -6,12 +6,11 @@ What describes a function comes from the settings of its dataclasses.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, NamedTuple
 
 from wasmrun.function import ABIS, Function, Grants
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.limits import FUEL_PER_SECOND, LEAST_FUEL, Limits
-from wasmrun.settings import Setting
+from wasmrun.settings import Setting, settings_of
 from wasmrun.units import format_size
 
 _FIRST = ("entry", "abi", "raw", "snapshot", "memory", "timeout", "fuel", "env", "dirs", "http", "http_networks")
@@ -62,17 +61,10 @@ def flag_of(name: str) -> str:
 
 
 def _function_options() -> tuple[Option, ...]:
-    names = [item.name for cls in (Limits, Grants) for item in fields(cls)]
+    settings = settings_of(Function)
+    names = [name for cls in (Limits, Grants) for name in settings_of(cls)]
     rest = [name for name in names if name not in (*_FIRST, *_NOT_HERE)]
-    return tuple(_option(name, _setting(name)) for name in (*_FIRST, *rest))
-
-
-def _setting(name: str) -> Setting[Any, Any]:
-    for cls in Function.__mro__:
-        setting = cls.__dict__.get(name)
-        if isinstance(setting, Setting):
-            return setting
-    raise AttributeError(name)
+    return tuple(_option(name, settings[name]) for name in (*_FIRST, *rest))
 
 
 def _option(name: str, setting: Setting[Any, Any]) -> Option:

@@ -20,8 +20,8 @@ import time
 from _blake2 import blake2b
 from _operator import _compare_digest as compare_digest
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.machine.wasmfile import Facts
 
 _log = logging.getLogger("wasmrun.artifacts")

@@ -20,9 +20,9 @@ import os
 import sys
 from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_ssize_t, c_uint8, c_uint32, c_uint64, c_void_p
 from importlib.machinery import PathFinder
-from typing import Any
 
 from wasmrun.errors import HostError
+from wasmrun.hints import Any
 
 SUPPORTED_MAJOR = 50
 """The one major version of ``wasmtime`` whose prototypes and struct layouts are written down here."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from wasmrun.hints import NamedTuple
 from wasmrun.machine import capi
 
 # Proposals that functions do not need. Each is attack surface; each is on by default in the engine.

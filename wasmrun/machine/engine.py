@@ -7,9 +7,9 @@ import mmap
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from wasmrun.errors import HostError
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.limits import KIB, MIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings, new_config

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
-from typing import TYPE_CHECKING
 
 from wasmrun.errors import (
     GuestTrap,
@@ -19,6 +18,7 @@ from wasmrun.errors import (
     TimedOut,
     printable,
 )
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine import capi
 from wasmrun.units import format_duration, format_size
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgpack
 
 from wasmrun.errors import GuestTrap, HostError, InvalidFunction, printable
+from wasmrun.hints import Any
 from wasmrun.machine import capi, messages
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.instance import Instance

@@ -7,9 +7,9 @@ meaning. Nothing here trusts a number that a guest chose.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from wasmrun.errors import HostError, InvalidAnswer
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine import capi
 from wasmrun.machine.engine import LOOK_TICKS
 from wasmrun.machine.failures import failure

@@ -8,11 +8,11 @@ from __future__ import annotations
 import ctypes
 import json
 import struct
-from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from wasmrun.errors import GuestTrap, HostError, OutOfMemory, printable
+from wasmrun.hints import TYPE_CHECKING, Any
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import capi, messages
 from wasmrun.machine.hostcalls import Body, NoFuel

@@ -7,8 +7,8 @@ in this process, or in the parent of a worker process that has no network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
+from wasmrun.hints import Any, NamedTuple
 from wasmrun.invocation import HttpCall
 
 

@@ -7,10 +7,10 @@ import os
 import re
 import threading
 from _blake2 import blake2b  # hashlib's own; why not from there: see artifacts
-from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.function import Function
+from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
 from wasmrun.machine.config import EngineSettings

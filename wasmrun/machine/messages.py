@@ -7,11 +7,11 @@ import functools
 import gc
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 import msgpack
 
 from wasmrun.errors import printable
+from wasmrun.hints import Any
 
 # A timestamp is an extension of type 255 with 4, 8 or 12 bytes: what its header ends with, in any of its forms.
 _TIMESTAMPS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")

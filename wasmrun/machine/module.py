@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
+from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.wasmfile import Facts

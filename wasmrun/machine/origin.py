@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from wasmrun.errors import printable
+from wasmrun.hints import NamedTuple
 from wasmrun.machine.wasmfile import is_wasm
 from wasmrun.machine.wasmreader import VALUE_TYPE, Reader
 

@@ -6,10 +6,10 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
+from wasmrun.hints import TYPE_CHECKING, Any, NamedTuple
 from wasmrun.machine import capi, hostcalls, wasi
 from wasmrun.machine.abi.base import HANDLER, Abi, Codec, Shape
 from wasmrun.machine.engine import Engine

@@ -7,9 +7,9 @@ import errno
 import os
 import struct
 import time
-from typing import TYPE_CHECKING, Any
 
 from wasmrun.errors import GuestExit, GuestTrap, HostError
+from wasmrun.hints import TYPE_CHECKING, Any
 from wasmrun.machine import capi
 from wasmrun.machine.module import ExternType
 

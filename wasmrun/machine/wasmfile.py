@@ -7,8 +7,8 @@ module is valid is the engine's to say: where a form begins that it will refuse,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
+from wasmrun.hints import NamedTuple
 from wasmrun.limits import MOST_TABLE_ELEMENTS
 from wasmrun.machine.wasmreader import CONSTANT, INDEX, VALUE_TYPE, Reader
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-
 from wasmrun.errors import (
     GuestExit,
     GuestTrap,
@@ -13,6 +11,7 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import wasi
 from wasmrun.machine.abi.base import Given

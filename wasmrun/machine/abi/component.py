@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from wasmrun.errors import (
     GuestError,
@@ -16,6 +15,7 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.components import binding, failing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from wasmrun.errors import (
     GuestError,
@@ -15,6 +14,7 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.jsontext import from_json
 from wasmrun.machine import capi
 from wasmrun.machine.abi.command import CommandCodec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgpack
 
@@ -16,6 +15,7 @@ from wasmrun.errors import (
     ResultTooLarge,
     printable,
 )
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.machine import messages
 from wasmrun.machine.abi.base import HANDLER, Given
 from wasmrun.machine.hotpath import Step

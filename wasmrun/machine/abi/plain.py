@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from wasmrun.errors import InvalidAnswer, InvalidEvent, InvalidFunction, printable
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.machine import capi
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.failures import failure

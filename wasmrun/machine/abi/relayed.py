@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
+from wasmrun.hints import TYPE_CHECKING, Any
 from wasmrun.machine.abi.base import Abi, Given
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
-
 from wasmrun.cgi import read_request, read_response
 from wasmrun.errors import InvalidFunction
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.machine import messages
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.abi.command import Inputs, Once

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from wasmrun.errors import GuestError, InvalidAnswer, InvalidFunction, printable
+from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
 from wasmrun.machine import messages
 from wasmrun.machine.abi.base import Given
 from wasmrun.machine.components import binding, failing

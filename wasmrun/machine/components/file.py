@@ -7,8 +7,7 @@ the engine's to say, and reading ends where a form begins that is not known.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from wasmrun.hints import NamedTuple
 from wasmrun.machine.config import OF_COMPONENTS
 from wasmrun.machine.wasmfile import MOST, Facts, is_component, scan
 from wasmrun.machine.wasmreader import Reader

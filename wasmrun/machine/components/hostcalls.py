@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any
 
 from wasmrun.errors import HostError, printable
+from wasmrun.hints import Any
 from wasmrun.invocation import LEVELS
 from wasmrun.jsontext import from_json, to_json
 from wasmrun.machine import capi, messages

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wasmrun.errors import InvalidFunction, printable
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine.components import binding, failing, hostcalls
 from wasmrun.machine.components import wasi as preview2
 from wasmrun.machine.components.linker import Body, Linker

@@ -6,9 +6,9 @@ import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from wasmrun.errors import GuestTrap, HostError, printable
+from wasmrun.hints import Any
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding, values
 from wasmrun.machine.components.binding import addressof

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from wasmrun.hints import Any
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding
 from wasmrun.machine.components.binding import Item, ValueType, addressof

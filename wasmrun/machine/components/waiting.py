@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from typing import TYPE_CHECKING
 
 from wasmrun.errors import HostError
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding, failing
 from wasmrun.machine.components.binding import Value, addressof

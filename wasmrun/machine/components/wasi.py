@@ -12,9 +12,9 @@ from __future__ import annotations
 import errno
 import re
 import time
-from typing import TYPE_CHECKING
 
 from wasmrun.errors import GuestTrap
+from wasmrun.hints import TYPE_CHECKING
 from wasmrun.machine import capi, wasi
 from wasmrun.machine.components import binding, values
 from wasmrun.machine.components.linker import Body, Linker
