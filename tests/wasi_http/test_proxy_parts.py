@@ -11,6 +11,7 @@ import pytest
 
 from wasmrun.errors import GuestTrap, InvalidAnswer
 from wasmrun.machine.abi.wasi_http import WasiHttpCodec
+from wasmrun.machine.components import binding
 from wasmrun.machine.components.binding import Value
 from wasmrun.machine.proxy.carriers import (
     BOOL,
@@ -131,6 +132,45 @@ def test_written_values_are_read_again() -> None:
     assert isinstance(read, Wrong)
     assert read.reason == ("timeout", None)
     assert VARIANT != RESOURCE != U8
+
+
+class Full(Holder):
+    """A sandbox that has no place for another resource."""
+
+    def number_of(self, resource: Any) -> int:
+        raise GuestTrap("full")
+
+
+@pytest.mark.parametrize(
+    ("carrier", "value"),
+    [
+        (Resource(Pollable), Pollable()),
+        (Option(Resource(Pollable)), Pollable()),
+        (Ok(Resource(Pollable)), Pollable()),
+        (Ok(None, Resource(Pollable)), Wrong(Pollable())),
+        (Option(Ok(Ok(Option(Resource(Pollable))))), Some(Some(Some(Pollable())))),
+        (Variant(other=Resource(Pollable)), ("other", Pollable())),
+        (Text(), "\ud800"),
+        (Variant(other=text), ("other", "\ud800")),
+    ],
+)
+def test_value_that_cannot_be_written_is_of_no_kind(carrier: Carrier, value: Any) -> None:
+    """What is there is freed by its kind: it stays the one of a number, whatever stands beside it."""
+    words = array((BOOL, POINTER, POINTER, POINTER))
+    with pytest.raises((GuestTrap, UnicodeEncodeError)):
+        carrier.write(Full(), words, 0, value)
+    assert words[0] == BOOL
+
+
+@pytest.mark.parametrize("carrier", [List(Resource(Pollable)), Tuple(Resource(Pollable)), List(Tuple(text, text))])
+def test_value_that_is_written_in_part_can_be_freed(carrier: Carrier) -> None:
+    """What is in it is of no kind, too."""
+    words = array((BOOL, POINTER, POINTER, POINTER))
+    with pytest.raises((GuestTrap, UnicodeEncodeError)):
+        carrier.write(Full(), words, 0, [("a", "\ud800")] if carrier.kind == LIST else (Pollable(),))
+    assert words[0] == carrier.kind
+    assert words_at(words[2], 1)[0] & 0xFF in (BOOL, TUPLE)
+    binding.value_delete(ctypes.addressof(words.keep))
 
 
 def test_numbers_of_handles_are_not_used_again() -> None:

@@ -104,11 +104,16 @@ class WasiHttp(WasiHttpCodec):
         host.begin()
         request = IncomingRequest(method, target, scheme, authority, [(name, value) for name, value in fields], [body])
         words, at = instance.words, instance.record + VALUES
-        for place, resource in ((at, request), (at + 4, ResponseOutparam())):
-            words[place], words[place + 1] = binding.RESOURCE, handle(host, resource)
-        error = binding.call(instance.address + ENTRY * 8, instance.context, instance.values, 2, None, 0)
-        for place in (0, 4):
-            binding.value_delete(instance.values + place * 8)
+        # Both are freed in any case, and there may be no handle for the second.
+        words[at] = words[at + 4] = binding.BOOL
+        try:
+            for place, resource in ((at, request), (at + 4, ResponseOutparam())):
+                words[place + 1] = handle(host, resource)
+                words[place] = binding.RESOURCE
+            error = binding.call(instance.address + ENTRY * 8, instance.context, instance.values, 2, None, 0)
+        finally:
+            for place in (0, 4):
+                binding.value_delete(instance.values + place * 8)
         if error:
             raise failing.failure(instance, error)
         return _answer(host.response)

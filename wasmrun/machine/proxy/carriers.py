@@ -1,7 +1,8 @@
 """Carriers: values of the component model between Python and the engine's structs, one carrier for each WIT type.
 
 The engine hands over what a component's own imports declare, which need not be what the interface says: every carrier
-looks at the kind of what it reads. What is written is checked by the engine.
+looks at the kind of what it reads. What is written is checked by the engine. It comes into memory in which anything may
+stand but for the kind, and is freed by its kind, also where writing it fails: so the kind is what is written last.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Number(Carrier):
         return int(words[at + 1]) & self._mask
 
     def write(self, holder: Holder, words: Words, at: int, value: int) -> None:
-        words[at], words[at + 1] = self.kind, value
+        words[at + 1] = value
+        words[at] = self.kind
 
 
 class Text(Carrier):
@@ -100,8 +102,8 @@ class Text(Carrier):
         return capi.string_at(words[at + 2], words[at + 1]).decode()
 
     def write(self, holder: Holder, words: Words, at: int, value: str) -> None:
-        words[at] = STRING
         _put_name(words, at + 1, value)
+        words[at] = STRING
 
 
 def _put_name(words: Words, at: int, text: str) -> None:
@@ -130,8 +132,8 @@ class Bytes(Carrier):
         return raw[8 :: SIZE * 8]
 
     def write(self, holder: Holder, words: Words, at: int, value: bytes) -> None:
-        words[at] = LIST
         binding.list_new(addressof(words) + (at + 1) * 8, len(value))
+        words[at] = LIST
         if value:
             raw = bytearray(len(value) * SIZE * 8)
             raw[:: SIZE * 8] = bytes((U8,)) * len(value)
@@ -155,8 +157,9 @@ class List(Carrier):
         return [self._item.read(holder, inner, place * SIZE) for place in range(count)]
 
     def write(self, holder: Holder, words: Words, at: int, value: list[Any]) -> None:
-        words[at] = LIST
+        # What is in new lists, tuples and records may be freed as it is.
         binding.list_new(addressof(words) + (at + 1) * 8, len(value))
+        words[at] = LIST
         inner = words_at(words[at + 2], len(value))
         for place, item in enumerate(value):
             self._item.write(holder, inner, place * SIZE, item)
@@ -178,8 +181,8 @@ class Tuple(Carrier):
         return tuple(item.read(holder, inner, place * SIZE) for place, item in enumerate(self._items))
 
     def write(self, holder: Holder, words: Words, at: int, value: tuple[Any, ...]) -> None:
-        words[at] = TUPLE
         _tuple_new(addressof(words) + (at + 1) * 8, len(self._items))
+        words[at] = TUPLE
         inner = words_at(words[at + 2], len(self._items))
         for place, item in enumerate(self._items):
             item.write(holder, inner, place * SIZE, value[place])
@@ -194,8 +197,8 @@ class Record(Carrier):
         self._fields = fields
 
     def write(self, holder: Holder, words: Words, at: int, value: tuple[Any, ...]) -> None:
-        words[at] = RECORD
         _record_new(addressof(words) + (at + 1) * 8, len(self._fields))
+        words[at] = RECORD
         entry = 2 + SIZE
         inner = (ctypes.c_uint64 * (entry * len(self._fields))).from_address(words[at + 2])
         for place, (name, carrier) in enumerate(self._fields.items()):
@@ -225,9 +228,9 @@ class Variant(Carrier):
     def write(self, holder: Holder, words: Words, at: int, value: tuple[str, Any]) -> None:
         case, payload = value
         carrier = self._payloads.get(case.replace("-", "_"))
-        words[at] = VARIANT
-        _put_name(words, at + 1, case)
         words[at + 3] = 0 if carrier is None else _boxed(holder, carrier, payload)
+        _put_name(words, at + 1, case)
+        words[at] = VARIANT
 
 
 class Option(Carrier):
@@ -243,10 +246,10 @@ class Option(Carrier):
         return self._item.read(holder, words_at(words[at + 1], 1), 0) if words[at + 1] else None
 
     def write(self, holder: Holder, words: Words, at: int, value: Any) -> None:
-        words[at] = OPTION
         words[at + 1] = (
             0 if value is None else _boxed(holder, self._item, value.value if type(value) is Some else value)
         )
+        words[at] = OPTION
 
 
 class Ok(Carrier):
@@ -271,8 +274,9 @@ class Ok(Carrier):
         if type(value) is Some:
             value = value.value
         carrier = self._error if is_wrong else self._ok
-        words[at], words[at + 1] = RESULT, int(not is_wrong)
         words[at + 2] = 0 if carrier is None else _boxed(holder, carrier, value.reason if is_wrong else value)
+        words[at + 1] = int(not is_wrong)
+        words[at] = RESULT
 
 
 class Wrong:
@@ -291,7 +295,11 @@ class Some:
 
 def _boxed(holder: Holder, carrier: Carrier, value: Any) -> int:
     box = Value()
-    carrier.write(holder, words_at(addressof(box), 1), 0, value)
+    try:
+        carrier.write(holder, words_at(addressof(box), 1), 0, value)
+    except BaseException:
+        binding.value_delete(addressof(box))
+        raise
     return int(binding.value_new(addressof(box)))
 
 
@@ -318,8 +326,8 @@ class Resource(Carrier):
         return resource
 
     def write(self, holder: Holder, words: Words, at: int, value: Any) -> None:
-        words[at] = RESOURCE
         words[at + 1] = handle(holder, value)
+        words[at] = RESOURCE
 
 
 def handle(holder: Holder, resource: Any) -> int:
