@@ -234,7 +234,7 @@ def test_artifact_is_what_was_open_when_it_was_checked(
     cache = ArtifactCache(directory)
     found = cache.open(filled[0].stem)
     assert found is not None
-    descriptor, facts = found
+    descriptor, facts, _ = found
     (directory / "evil").write_bytes(b"evil")
     (directory / "evil").rename(filled[0])
     with os.fdopen(descriptor, "rb") as file:

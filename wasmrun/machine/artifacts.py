@@ -46,6 +46,14 @@ class Entry(NamedTuple):
     created: float
 
 
+class Artifact(NamedTuple):
+    """An artifact that was checked: an open descriptor of its file, its facts, and the identity of the file."""
+
+    descriptor: int
+    facts: Facts
+    identity: tuple[int, ...]
+
+
 def default_directory(environ: dict[str, str] | os._Environ[str], home: str) -> str:
     """The user's cache directory for wasmrun, after the XDG base directories."""
     base = environ.get("XDG_CACHE_HOME")
@@ -116,8 +124,8 @@ class ArtifactCache:
                 os.unlink(temporary)
         raise OSError(0, "its secret can neither be read nor made")
 
-    def open(self, key: str) -> tuple[int, Facts] | None:
-        """A descriptor of the artifact *key*, checked against its tag, and its facts; None where there is none.
+    def open(self, key: str) -> Artifact | None:
+        """The artifact *key*, checked against its tag; None where there is none.
 
         Load through the descriptor: another file may have the name by then. The caller closes it.
         """
@@ -127,8 +135,9 @@ class ArtifactCache:
         except OSError:
             return None
         try:
-            if tag is not None and self._matches(descriptor, key, tag):
-                return descriptor, Facts(**tag["facts"])
+            status = os.fstat(descriptor)
+            if tag is not None and self._matches(descriptor, status, key, tag):
+                return Artifact(descriptor, Facts(**tag["facts"]), _identity(status))
         except BaseException:
             os.close(descriptor)
             raise
@@ -137,11 +146,17 @@ class ArtifactCache:
         self._remove(key)
         return None
 
-    def _matches(self, descriptor: int, key: str, tag: dict[str, Any]) -> bool:
-        status = os.fstat(descriptor)
+    def identity(self, key: str) -> tuple[int, ...] | None:
+        """The identity of the file that has the artifact *key* now: another one after any change of it."""
+        try:
+            return _identity(os.stat(self._path(key + _CODE), follow_symlinks=False))
+        except OSError:
+            return None
+
+    def _matches(self, descriptor: int, status: os.stat_result, key: str, tag: dict[str, Any]) -> bool:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             return False
-        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        identity = _identity(status)
         if self._checked.get(key) == identity:
             return True
         digest = blake2b(key=self._secret, digest_size=32)
@@ -247,6 +262,10 @@ class ArtifactCache:
             # What cannot be removed is not loaded either: it is compiled each time, and the store says why.
             with contextlib.suppress(OSError):
                 _unlink(self._path(key + suffix))
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read(path: str) -> bytes:

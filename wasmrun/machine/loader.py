@@ -12,10 +12,11 @@ from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
-from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
+from wasmrun.machine.artifacts import Artifact, ArtifactCache, CacheUnusable
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.module import Module, load_bytes, load_descriptor
+from wasmrun.machine.module import Module, load_artifact, load_bytes
+from wasmrun.machine.sharing import SharedModules
 from wasmrun.machine.wasmfile import Facts, is_component, is_wasm
 from wasmrun.units import format_size
 
@@ -67,11 +68,27 @@ class Loader:
         except CacheUnusable as error:
             self.reason = str(error)
             _log.warning("%s", error)
+        self._modules = SharedModules(self.cache)
 
     def load(self, engine: Engine, function: Function) -> Module | Component:
-        """The module of *function* in *engine*. Raises `InvalidFunction` or `HostError`."""
+        """The module of *function* in *engine*, which others with the same code share. Raises `InvalidFunction` or `HostError`."""
         source, is_text = read_source(function)
         key = self.key(source, engine.settings, _start(function))
+
+        def load() -> Module | Component:
+            return self._load(engine, function, key, source, is_text=is_text)
+
+        module = self._modules.take(engine, key, load)
+        try:
+            _check_size(function, module.facts)
+        except InvalidFunction:
+            module.close()
+            raise
+        return module
+
+    def _load(
+        self, engine: Engine, function: Function, key: str, source: bytes, *, is_text: bool
+    ) -> Module | Component:
         module = self._from_cache(engine, function, key)
         if module is not None:
             return module
@@ -90,8 +107,8 @@ class Loader:
         key = self.key(source, settings, _start(function))
         found = self._find(function, key)
         if found is not None:
-            size = os.fstat(found[0]).st_size
-            os.close(found[0])
+            size = os.fstat(found.descriptor).st_size
+            os.close(found.descriptor)
             return Compiled(key, True, size)
         facts, artifact = self._compile(function, settings, key, source, is_text=is_text)
         if not self.cache.store(key, function.label, len(source), facts, artifact):
@@ -109,8 +126,8 @@ class Loader:
         key = self.key(source, settings, _start(function))
         found = self._find(function, key)
         if found is not None:
-            os.close(found[0])
-            return Prepared(key, found[1], b"")
+            os.close(found.descriptor)
+            return Prepared(key, found.facts, b"")
         facts, artifact = self._compile(function, settings, key, source, is_text=is_text)
         is_stored = self.cache is not None and self.cache.store(key, function.label, len(source), facts, artifact)
         return Prepared(key, facts, b"" if is_stored else artifact)
@@ -120,7 +137,7 @@ class Loader:
         source, _ = read_source(function)
         found = self._find(function, self.key(source, settings, _start(function)))
         if found is not None:
-            os.close(found[0])
+            os.close(found.descriptor)
         return found is not None
 
     def has_parts(self, function: Function) -> bool:
@@ -160,26 +177,19 @@ class Loader:
             _log.info("the start-up of %s logged (%s): %s", function.label, log.level, printable(log.message))
         return taken.module
 
-    def _find(self, function: Function, key: str) -> tuple[int, Facts] | None:
+    def _find(self, function: Function, key: str) -> Artifact | None:
         found = self.cache.open(key) if self.cache is not None else None
-        if found is not None and found[1].module_bytes > function.module_bytes:
-            # Text whose binary another function was allowed: what is refused must not depend on what is cached.
-            os.close(found[0])
-            raise InvalidFunction(
-                f"the module has {format_size(found[1].module_bytes)} as a binary, more than its limit of "
-                f"{format_size(function.module_bytes)}; make it smaller, or raise `module_bytes`"
-            )
+        if found is not None:
+            try:
+                _check_size(function, found.facts)
+            except InvalidFunction:
+                os.close(found.descriptor)
+                raise
         return found
 
     def _from_cache(self, engine: Engine, function: Function, key: str) -> Module | Component | None:
         found = self._find(function, key)
-        if found is None:
-            return None
-        descriptor, facts = found
-        try:
-            return load_descriptor(engine, descriptor, facts)
-        finally:
-            os.close(descriptor)
+        return None if found is None else load_artifact(engine, found)
 
     def key(self, source: bytes, settings: EngineSettings, start: str = "") -> str:
         """The artifact's key: the module, everything that its compiled form depends on, and the compiler itself.
@@ -215,6 +225,15 @@ class Loader:
                     if self.cache is not None:
                         self.cache.remember(name, self._library)
             return self._library
+
+
+def _check_size(function: Function, facts: Facts) -> None:
+    # Text whose binary another function was allowed: what is refused must not depend on what is cached or loaded.
+    if facts.module_bytes > function.module_bytes:
+        raise InvalidFunction(
+            f"the module has {format_size(facts.module_bytes)} as a binary, more than its limit of "
+            f"{format_size(function.module_bytes)}; make it smaller, or raise `module_bytes`"
+        )
 
 
 def _parts(function: Function) -> list[tuple[Function, EngineSettings]]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Callable
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
+from wasmrun.machine.artifacts import Artifact
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.wasmfile import Facts
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from wasmrun.machine.components.loaded import Component
 
 _NO_MAXIMUM = 0xFFFFFFFF
@@ -54,14 +58,39 @@ class Import(NamedTuple):
         return printable(f"{self.module}.{self.name}")
 
 
-class Module:
-    """A compiled module in one engine. Close it when no instance of it is left."""
+class Code:
+    """Native code in one engine, a module's or a component's. Close it when no instance of it is left."""
 
-    def __init__(self, engine: Engine, pointer: int, facts: Facts, artifact_bytes: int) -> None:
+    file: tuple[int, ...] | None = None
+    """The identity of the file that it is mapped from; None where it is a copy in memory."""
+
+    def __init__(
+        self, engine: Engine, pointer: int, facts: Facts, artifact_bytes: int, free: Callable[[int], object]
+    ) -> None:
         self.engine = engine
         self.pointer = pointer
         self.facts = facts
         self.artifact_bytes = artifact_bytes
+        self._free = free
+
+    def held(self, let_go: Callable[[], None]) -> Self:
+        """The same code for one that shares it: what closing that does, is *let_go*, once."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _free=lambda _pointer: let_go())
+        return other
+
+    def close(self) -> None:
+        """Free the code. Harmless when repeated."""
+        pointer, self.pointer = self.pointer, 0
+        if pointer:
+            self._free(pointer)
+
+
+class Module(Code):
+    """A compiled module in one engine."""
+
+    def __init__(self, engine: Engine, pointer: int, facts: Facts, artifact_bytes: int) -> None:
+        super().__init__(engine, pointer, facts, artifact_bytes, capi.module_delete)
         self.imports = _imports(pointer)
         self.exports = _exports(pointer)
 
@@ -73,12 +102,6 @@ class Module:
                 return type_
         return None
 
-    def close(self) -> None:
-        """Free the module's code. Harmless when repeated."""
-        pointer, self.pointer = self.pointer, 0
-        if pointer:
-            capi.module_delete(pointer)
-
 
 def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module | Component:
     """A module, or a component, from the bytes of an artifact that this process compiled itself."""
@@ -89,6 +112,16 @@ def load_bytes(engine: Engine, artifact: bytes, facts: Facts) -> Module | Compon
     out = ctypes.c_void_p()
     error = capi.module_deserialize(engine.pointer, artifact, len(artifact), capi.addressof(out))
     return _loaded(engine, error, out, facts, len(artifact))
+
+
+def load_artifact(engine: Engine, artifact: Artifact) -> Module | Component:
+    """The same from an authenticated *artifact*, whose descriptor is closed."""
+    try:
+        code = load_descriptor(engine, artifact.descriptor, artifact.facts)
+    finally:
+        os.close(artifact.descriptor)
+    code.file = artifact.identity
+    return code
 
 
 def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module | Component:

@@ -31,7 +31,8 @@ from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.instance import Instance
-from wasmrun.machine.module import Module, load_bytes, load_descriptor
+from wasmrun.machine.module import Module, load_artifact, load_bytes
+from wasmrun.machine.sharing import SharedModules
 from wasmrun.machine.threads import guest_stack
 from wasmrun.machine.wasmfile import Facts
 from wasmrun.processes import wire
@@ -62,6 +63,7 @@ class _Code:
             # Without it, code is sent. The executor has said why.
             with contextlib.suppress(CacheUnusable):
                 self._cache = ArtifactCache(directory)
+        self._modules = SharedModules(self._cache)
 
     def keep(self, key: str, facts: dict[str, Any], artifact: bytes) -> None:
         """Keep what was sent, until it is loaded."""
@@ -69,18 +71,18 @@ class _Code:
             self._sent[key] = Facts(**facts), artifact
 
     def load(self, engine: Engine, key: str) -> Module | Component:
-        """The module whose artifact is *key*."""
+        """The module whose artifact is *key*, which other functions may share."""
         sent = self._sent.pop(key, None)
-        if sent is not None:
-            return load_bytes(engine, sent[1], sent[0])
-        found = self._cache.open(key) if self._cache is not None else None
-        if found is None:
-            raise HostError("a compiled module is gone from the cache, or was changed there; run the event again")
-        descriptor, facts = found
-        try:
-            return load_descriptor(engine, descriptor, facts)
-        finally:
-            os.close(descriptor)
+
+        def load() -> Module | Component:
+            if sent is not None:
+                return load_bytes(engine, sent[1], sent[0])
+            found = self._cache.open(key) if self._cache is not None else None
+            if found is None:
+                raise HostError("a compiled module is gone from the cache, or was changed there; run the event again")
+            return load_artifact(engine, found)
+
+        return self._modules.take(engine, key, load)
 
 
 class _Core(Core):

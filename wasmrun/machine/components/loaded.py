@@ -8,29 +8,21 @@ from wasmrun.errors import InvalidFunction, printable
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.module import Code
 from wasmrun.machine.wasmfile import Facts
 
 
-class Component:
-    """A compiled component in one engine. Close it when no instance of it is left.
+class Component(Code):
+    """A compiled component in one engine.
 
     ``imports`` and ``exports`` are types as WIT has them, by name; a function of an imported instance has both
     names, with a dot between them.
     """
 
     def __init__(self, engine: Engine, pointer: int, facts: Facts, artifact_bytes: int) -> None:
-        self.engine = engine
-        self.pointer = pointer
-        self.facts = facts
-        self.artifact_bytes = artifact_bytes
+        super().__init__(engine, pointer, facts, artifact_bytes, binding.component_delete)
         self.imports = {name: type_ for what, name, type_ in facts.surface if what == "import"}
         self.exports = {name: type_ for what, name, type_ in facts.surface if what == "export"}
-
-    def close(self) -> None:
-        """Free the component's code. Harmless when repeated."""
-        pointer, self.pointer = self.pointer, 0
-        if pointer:
-            binding.component_delete(pointer)
 
 
 def load_component(
