@@ -186,7 +186,16 @@ __attribute__((export_name("wasi:http/incoming-handler@0.2.10#handle"))) void ha
         number(try_append(fields, "ok", ""));
         break;
     case 'm': for (;;) fields_new();                               /* many */
-    case 'l': for (;;) { handle one = fields_new(); for (int i = 0; i < 1000; i++) try_append(one, "a", "b"); fields_drop(one); }
+    case 'l': for (;;) try_append(fields, "a", "b");               /* long */
+    case 'd':                                                      /* dropped: 3 MiB, of which nothing is kept */
+        for (int i = 0; i < 60000; i++) text[i] = 'x';
+        for (int i = 0; i < 50; i++) {
+            handle one = fields_new();
+            fields_append(one, "a", 1, text, 60000, done);
+            if (done[0]) __builtin_trap();
+            fields_drop(one);
+        }
+        break;
     case 'b': size = 3 << 20; answer(place, fields, 200, 1); return; /* big */
     case 'z': stream_write(get_stdout(), text, 4 << 20, done); break; /* more than is permitted */
     case 't': pollable_block(after(3600ll * 1000000000)); break;   /* time */

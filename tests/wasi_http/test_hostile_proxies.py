@@ -20,3 +20,50 @@ def test_result_that_there_is_no_handle_for_is_not_written(executor: BaseExecuto
     for _ in range(5):
         with pytest.raises(wasmrun.GuestTrap, match="more than 1000 handles"):
             executor.invoke(wasmrun.Function(code), {})
+
+
+MIB = 1 << 20
+CHUNK = 65_536
+REQUEST = "(local.set $handle (call $request (call $fields)))"
+OPEN = (
+    "(call $body (local.get $handle) (i32.const 0)) (call $stream (i32.load (i32.const 4)) (i32.const 16)) "
+    "(local.set $handle (i32.load (i32.const 20)))"
+)
+"""A request; its body, and the stream by which it is written."""
+FILL = f"""(local.set $at (i32.const {MIB // CHUNK})) (loop $fill (call $zeroes (local.get $handle) (i64.const {CHUNK}) (i32.const 32))
+  (local.set $at (i32.sub (local.get $at) (i32.const 1))) (br_if $fill (local.get $at)))"""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            proxy(
+                times(
+                    10,
+                    f"{REQUEST} (drop (call $target (local.get $handle) (i32.const 1) (i32.const 8) (i32.const 130000)))",
+                ),
+                *("fields", "request", "target"),
+            ),
+            "holds headers and lines of requests of more than 1 MiB",
+        ),
+        (
+            proxy(times(3, REQUEST + OPEN + FILL), *("fields", "request", "body", "stream", "zeroes")),
+            "holds bodies of more than 2 MiB",
+        ),
+        (
+            proxy("(call $from-list (i32.const 8) (i32.const 32769) (i32.const 0))", "from-list", pages=16),
+            "gave a list of 32769; at most 32768 are taken",
+        ),
+        (
+            proxy("(call $poll (i32.const 8) (i32.const 32769) (i32.const 0))", "poll", pages=16),
+            "unknown handle|a list of 32769",
+        ),
+    ],
+    ids=["lines", "bodies", "entries", "pollables"],
+)
+def test_what_the_host_holds_for_a_guest_is_bounded(executor: BaseExecutor, code: str, message: str) -> None:
+    """However many requests it makes of which each has what one may have."""
+    function = wasmrun.Function(code, event_bytes="1MiB", result_bytes="1MiB")
+    with pytest.raises(wasmrun.GuestTrap, match=message):
+        executor.invoke(function, {})

@@ -9,13 +9,14 @@ from typing import Any
 import msgpack
 import pytest
 
-from wasmrun.errors import GuestTrap, InvalidAnswer
+from wasmrun.errors import GuestTrap, InvalidAnswer, ResultTooLarge
 from wasmrun.machine.abi.wasi_http import WasiHttpCodec
 from wasmrun.machine.components import binding
 from wasmrun.machine.components.binding import Value
 from wasmrun.machine.proxy.carriers import (
     BOOL,
     LIST,
+    MOST_ITEMS,
     OPTION,
     RESOURCE,
     RESULT,
@@ -42,10 +43,15 @@ from wasmrun.machine.proxy.carriers import (
 )
 from wasmrun.machine.proxy.host import Host
 from wasmrun.machine.proxy.resources import (
+    MOST_HEADER_BYTES,
+    Arrived,
+    Body,
+    Budget,
     Fields,
     FutureResponse,
     HeaderError,
     IncomingResponse,
+    InputStream,
     OutgoingBody,
     OutgoingRequest,
     Pollable,
@@ -194,11 +200,11 @@ def asked(reply: list[Any], *, body: bytes = b"", finish: bool = True) -> tuple[
         packed: bytes = msgpack.packb(reply)
         return packed
 
-    function = SimpleNamespace(env=(), result_bytes=1_000_000)
+    function = SimpleNamespace(env=(), result_bytes=1_000_000, event_bytes=1_000_000, http_bytes=1_000_000)
     instance: Any = SimpleNamespace(program=SimpleNamespace(function=function), context=0, charge=lambda _size: True)
     host = Host(instance, exchange)
-    fields = Fields(host.budget, [("X-A", b"1"), ("x-a", b"2"), ("Content-Length", b"4")])
-    request = OutgoingRequest(fields, 1_000_000)
+    fields = Fields.of(host.budget, [("X-A", b"1"), ("x-a", b"2"), ("Content-Length", b"4")])
+    request = OutgoingRequest(fields, host.new_body(), host.budget)
     request.method, request.authority, request.target = ("post", None), "api.example.com", "/users?a=b"
     if body:
         request.body.is_taken = True
@@ -225,7 +231,7 @@ def test_request_that_leaves_is_the_host_s_own() -> None:
     }
     response = future.outcome
     assert isinstance(response, IncomingResponse)
-    assert (response.status, response.body) == (201, [b"made"])
+    assert (response.status, [body.data for body in response.body]) == (201, [b"made"])
     assert response.headers == [("content-type", b"text/plain"), ("set-cookie", b"a=1"), ("set-cookie", b"b=2")]
 
 
@@ -252,7 +258,8 @@ def test_request_whose_body_is_not_finished_is_not_made() -> None:
 
 def test_fields_find_names_in_any_case() -> None:
     """And are changed only while they may be."""
-    fields = Fields(SimpleNamespace(take=lambda _size: None), [("A", b"1"), ("b", b"2"), ("a", b"3")])  # type: ignore[arg-type]
+    budget = Budget(MOST_HEADER_BYTES, "headers")
+    fields = Fields.of(budget, [("A", b"1"), ("b", b"2"), ("a", b"3")])
     assert fields.get("a") == [b"1", b"3"]
     fields.set("A", [b"4"])
     assert fields.entries == [("b", b"2"), ("A", b"4")]
@@ -279,3 +286,51 @@ def test_answer_that_is_no_response_is_refused(answer: bytes) -> None:
     with pytest.raises(InvalidAnswer):
         WasiHttpCodec("handler").decode(answer)
     assert WasiHttpCodec("handler").decode(msgpack.packb([200, [["A", b"\xff"]], b""]))["headers"] == {"a": "\xff"}
+
+
+def test_what_a_guest_holds_is_counted_until_nobody_has_it() -> None:
+    """Views of headers, and streams of bodies, hold what they show."""
+    budget = Budget(1_000, "headers")
+    fields = Fields.of(budget, [("a", b"1" * 467)])
+    view, copy = fields.view(), fields.clone()
+    assert budget.left == 0
+    with pytest.raises(GuestTrap, match="the component holds headers of more than 1000 B"):
+        copy.append("a", b"")
+    del copy
+    assert budget.left == 500
+    del fields
+    assert (budget.left, view.get("a")) == (500, [b"1" * 467])
+    del view
+    assert budget.left == 1_000
+    body = Body(600, budget)
+    body.write(b"x" * 600)
+    with pytest.raises(ResultTooLarge):
+        body.write(b"x")
+    stream = InputStream(Arrived(budget, b"y" * 400))
+    assert budget.left == 0
+    with pytest.raises(GuestTrap):
+        Body(600, budget).write(b"x")
+    del body
+    assert (budget.left, stream.read(1)) == (600, b"y")
+    del stream
+    assert budget.left == 1_000
+
+
+def test_list_of_too_many_is_not_read() -> None:
+    """Each item takes longer than its fuel says."""
+    with pytest.raises(GuestTrap, match="a list of 32769; at most 32768"):
+        List(text).read(Holder(), array((LIST, MOST_ITEMS + 1, AT, 0)), 0)
+
+
+def test_what_a_guest_keeps_for_another_event_counts() -> None:
+    """In a sandbox that is used again and again."""
+    function = SimpleNamespace(env=(), result_bytes=600, event_bytes=400, http_bytes=10**9)
+    host = Host(SimpleNamespace(program=SimpleNamespace(function=function), context=0), None)  # type: ignore[arg-type]
+    kept = [host.arrived(b"x" * 400)]
+    host.begin()
+    kept.append(host.arrived(b"x" * 400))
+    host.begin()
+    with pytest.raises(GuestTrap, match="holds bodies of more than 1000 B"):
+        host.arrived(b"x" * 400)
+    kept.pop()
+    assert host.arrived(b"x" * 400)[0].data == b"x" * 400

@@ -71,7 +71,7 @@ def test_event_that_is_no_request_is_refused(executor: BaseExecutor, proxy: Path
         ("/wrong", wasmrun.GuestError, "^internal-error: own words$"),
         ("/code", wasmrun.GuestError, "^connection-refused$"),
         ("/many handles", wasmrun.GuestTrap, "more than 1000 handles"),
-        ("/long headers", wasmrun.GuestTrap, "headers of more than 1 MiB"),
+        ("/long headers", wasmrun.GuestTrap, "holds headers and lines of requests of more than 1 MiB"),
         ("/zeroes at once", wasmrun.GuestTrap, "too much data is being copied|65536 were permitted"),
         ("/all random bytes", wasmrun.GuestTrap, "at most 65536"),
         ("/kernel's network", wasmrun.GuestTrap, "wasi:sockets/instance-network"),
@@ -129,6 +129,11 @@ def test_headers_are_checked(ask: Ask) -> None:
         "body": "1 1 2 0 ",
         "isBase64Encoded": False,
     }
+
+
+def test_headers_that_are_dropped_do_not_count(ask: Ask) -> None:
+    """3 MiB of them, one after the other."""
+    assert ask("/dropped headers")["statusCode"] == 200
 
 
 def test_variables_are_those_granted_and_prints_are_logged(executor: BaseExecutor, proxy: Path) -> None:

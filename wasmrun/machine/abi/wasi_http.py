@@ -102,7 +102,8 @@ class WasiHttp(WasiHttpCodec):
         method, target, scheme, authority, fields, body = messages.decode(payload)
         host = instance.proxy
         host.begin()
-        request = IncomingRequest(method, target, scheme, authority, [(name, value) for name, value in fields], [body])
+        headers = [(name, value) for name, value in fields]
+        request = IncomingRequest(method, target, scheme, authority, headers, host.arrived(body))
         words, at = instance.words, instance.record + VALUES
         # Both are freed in any case, and there may be no handle for the second.
         words[at] = words[at + 4] = binding.BOOL

@@ -24,6 +24,9 @@ BOOL, U8, U16, U32, U64, STRING, LIST, RECORD, TUPLE, VARIANT, ENUM, OPTION, RES
 SIZE = 4
 """Words of a value."""
 
+MOST_ITEMS = 32 * 1024
+"""Items of a list that is no list of bytes: as many fields as there may be, and each takes longer than its fuel says."""
+
 _tuple_new = capi.declare(capi.quick, "wasmtime_component_valtuple_new_uninit", None, ctypes.c_void_p, ctypes.c_size_t)
 _record_new = capi.declare(
     capi.quick, "wasmtime_component_valrecord_new_uninit", None, ctypes.c_void_p, ctypes.c_size_t
@@ -102,6 +105,7 @@ class Text(Carrier):
         return capi.string_at(words[at + 2], words[at + 1]).decode()
 
     def write(self, holder: Holder, words: Words, at: int, value: str) -> None:
+        holder.pay(len(value))
         _put_name(words, at + 1, value)
         words[at] = STRING
 
@@ -132,6 +136,7 @@ class Bytes(Carrier):
         return raw[8 :: SIZE * 8]
 
     def write(self, holder: Holder, words: Words, at: int, value: bytes) -> None:
+        holder.pay(len(value))
         binding.list_new(addressof(words) + (at + 1) * 8, len(value))
         words[at] = LIST
         if value:
@@ -152,6 +157,8 @@ class List(Carrier):
     def read(self, holder: Holder, words: Words, at: int) -> list[Any]:
         _want(words, at, LIST)
         count = words[at + 1]
+        if count > MOST_ITEMS:
+            raise GuestTrap(f"the component gave a list of {count}; at most {MOST_ITEMS} are taken", kind="host call")
         holder.pay(count)
         inner = words_at(words[at + 2], count)
         return [self._item.read(holder, inner, place * SIZE) for place in range(count)]

@@ -9,6 +9,9 @@ from wasmrun.machine import messages, wasi
 from wasmrun.machine.hostcalls import NoFuel
 from wasmrun.machine.proxy.carriers import Some, Wrong
 from wasmrun.machine.proxy.resources import (
+    MOST_HEADER_BYTES,
+    Arrived,
+    Body,
     Budget,
     FutureResponse,
     IncomingResponse,
@@ -26,7 +29,18 @@ if TYPE_CHECKING:
 class Host:
     """What the imports of *instance* work on; *exchange* answers its HTTP requests, where it may make any."""
 
-    __slots__ = ("body_limit", "budget", "context", "env", "exchange", "instance", "response", "start_ns", "table")
+    __slots__ = (
+        "_bodies",
+        "_body_limit",
+        "budget",
+        "context",
+        "env",
+        "exchange",
+        "instance",
+        "response",
+        "start_ns",
+        "table",
+    )
 
     def __init__(self, instance: Instance, exchange: Exchange | None) -> None:
         function = instance.program.function
@@ -35,14 +49,25 @@ class Host:
         self.exchange = exchange
         self.table = Table()
         self.env = function.env
-        self.body_limit = function.result_bytes
+        self.budget = Budget(MOST_HEADER_BYTES, "headers and lines of requests")
+        self._body_limit = function.result_bytes
+        # As much as one event may bring, answer, send and receive.
+        most = function.event_bytes + function.result_bytes + (2 * function.http_bytes if exchange else 0)
+        self._bodies = Budget(most, "bodies")
         self.begin()
 
     def begin(self) -> None:
-        """An event is on its way; what the guest kept from another one is still its own."""
-        self.budget = Budget()
+        """An event is on its way; what the guest kept from another one is still its own, and counts."""
         self.start_ns = time.monotonic_ns()
         self.response: OutgoingResponse | Wrong | None = None
+
+    def arrived(self, data: bytes) -> list[Arrived]:
+        """A body that came, for the guest to consume once."""
+        return [Arrived(self._bodies, data)]
+
+    def new_body(self) -> Body:
+        """A body for the guest to write."""
+        return Body(self._body_limit, self._bodies)
 
     def pay(self, size: int) -> None:
         """Charge for *size* bytes."""
@@ -92,7 +117,7 @@ class Host:
             for name, value in reply["headers"].items()
             for part in (value.split("\n") if name == "set-cookie" else (value,))
         ]
-        future.outcome = IncomingResponse(reply["status"], fields, [reply["body"]])
+        future.outcome = IncomingResponse(reply["status"], fields, self.arrived(reply["body"]))
 
 
 _CODES = {

@@ -16,7 +16,7 @@ MOST_RESOURCES = 1_000
 """Handles that a guest may have at a time."""
 
 MOST_HEADER_BYTES = 1024 * 1024
-"""Names and values that a guest may put into headers in one event, all together."""
+"""What all headers may have, and all lines of requests, that a guest has made and holds."""
 
 _PER_FIELD = 32
 """What a field counts beside its text, so that empty ones are not free."""
@@ -26,6 +26,51 @@ _BAD_IN_VALUE = re.compile(rb"[\0-\x08\n-\x1f\x7f]")
 _FORBIDDEN = {"connection", "host", "http2-settings", "keep-alive", "proxy-authenticate", "proxy-authorization",
               "proxy-connection", "transfer-encoding", "upgrade"}  # fmt: skip
 """Fields that are for whoever sends the message to say."""
+
+
+class Budget:
+    """Bytes that the host holds for one guest. *what* they are is told where they are more than *limit*."""
+
+    def __init__(self, limit: int, what: str) -> None:
+        self._limit = self.left = limit
+        self._what = what
+
+    def take(self, size: int) -> None:
+        """Count *size*. Raises `GuestTrap` past the limit."""
+        if size > self.left:
+            raise GuestTrap(
+                f"the component holds {self._what} of more than {format_size(self._limit)}", kind="host call"
+            )
+        self.left -= size
+
+
+class Held:
+    """What one thing of a guest's has of a budget. It is given back when nobody has the thing any more."""
+
+    __slots__ = ("_budget", "_size")
+
+    def __init__(self, budget: Budget, size: int = 0) -> None:
+        self._budget = budget
+        self._size = 0
+        self.add(size)
+
+    def add(self, size: int) -> None:
+        """Count *size*. Raises `GuestTrap` past the limit."""
+        self._budget.take(size)
+        self._size += size
+
+    def __del__(self) -> None:
+        self._budget.left += self._size
+
+
+class Arrived:
+    """The bytes of a body that came, as long as the guest has them in any form."""
+
+    __slots__ = ("_held", "data")
+
+    def __init__(self, budget: Budget, data: bytes) -> None:
+        self._held = Held(budget, len(data))
+        self.data = data
 
 
 class HeaderError(Exception):
@@ -52,8 +97,9 @@ class InputStream:
 
     TYPE: ClassVar[int] = 3
 
-    def __init__(self, data: bytes = b"") -> None:
-        self._rest = memoryview(data)
+    def __init__(self, body: Arrived | None = None) -> None:
+        self._body = body
+        self._rest = memoryview(b"" if body is None else body.data)
 
     def read(self, most: int) -> bytes | None:
         """At most *most* bytes; None at the end."""
@@ -77,20 +123,39 @@ class Fields:
 
     TYPE: ClassVar[int] = 5
 
-    def __init__(self, budget: Budget, entries: list[tuple[str, bytes]] | None = None, *, fixed: bool = False) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.entries: list[tuple[str, bytes]] = []
         self._budget = budget
-        self.is_fixed = fixed
-        if fixed:
-            self.entries = entries or []
-        else:
-            for name, value in entries or ():
-                self.append(name, value)
+        self._held = Held(budget)
+        self.is_fixed = False
+
+    @classmethod
+    def of(cls, budget: Budget, entries: list[tuple[str, bytes]]) -> Fields:
+        """Those that a guest made of *entries*. Raises `HeaderError`."""
+        made = cls(budget)
+        for name, value in entries:
+            made.append(name, value)
+        return made
+
+    @classmethod
+    def arrived(cls, budget: Budget, entries: list[tuple[str, bytes]]) -> Fields:
+        """Those of a message that came: they are fixed, and nobody has put them together here."""
+        made = cls(budget)
+        made.entries = entries
+        made.is_fixed = True
+        return made
+
+    def view(self) -> Fields:
+        """The same ones, fixed."""
+        made = Fields(self._budget)
+        made.entries, made._held = self.entries, self._held
+        made.is_fixed = True
+        return made
 
     def append(self, name: str, value: bytes) -> None:
         """Put a field at the end. Raises `HeaderError`."""
         self._check(name, value)
-        self._budget.take(len(name) + len(value) + _PER_FIELD)
+        self._held.add(len(name) + len(value) + _PER_FIELD)
         self.entries.append((name, value))
 
     def set(self, name: str, values: list[bytes]) -> None:
@@ -114,7 +179,7 @@ class Fields:
         """A copy that may be changed."""
         copy = Fields(self._budget)
         for name, value in self.entries:
-            self._budget.take(len(name) + len(value) + _PER_FIELD)
+            copy._held.add(len(name) + len(value) + _PER_FIELD)
         copy.entries = list(self.entries)
         return copy
 
@@ -127,27 +192,12 @@ class Fields:
             raise HeaderError("forbidden")
 
 
-class Budget:
-    """Bytes that one event's headers may still have."""
-
-    def __init__(self) -> None:
-        self._left = MOST_HEADER_BYTES
-
-    def take(self, size: int) -> None:
-        """Count *size*. Raises `GuestTrap` past the limit."""
-        self._left -= size
-        if self._left < 0:
-            raise GuestTrap(
-                f"the component made headers of more than {format_size(MOST_HEADER_BYTES)} in one event",
-                kind="host call",
-            )
-
-
 class Body:
-    """Bytes that the guest writes, to *limit*; ``is_finished`` once it said so."""
+    """Bytes that the guest writes, to *limit*; ``is_finished`` once it said so. All bodies together have a *budget*."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, budget: Budget) -> None:
         self.data = bytearray()
+        self._held = Held(budget)
         self.is_taken = self.is_finished = False
         self._limit = limit
 
@@ -159,6 +209,7 @@ class Body:
             raise ResultTooLarge(
                 f"the component wrote a body of more than {format_size(self._limit)}; write less, or raise `result_bytes`"
             )
+        self._held.add(len(chunk))
         self.data += chunk
 
 
@@ -173,7 +224,7 @@ class IncomingRequest:
     scheme: str
     authority: str
     headers: list[tuple[str, bytes]]
-    body: list[bytes]
+    body: list[Arrived]
 
 
 class IncomingBody:
@@ -181,8 +232,8 @@ class IncomingBody:
 
     TYPE: ClassVar[int] = 7
 
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes | None = data
+    def __init__(self, body: Arrived) -> None:
+        self.body: Arrived | None = body
 
 
 class FutureTrailers:
@@ -199,11 +250,11 @@ class OutgoingResponse:
 
     TYPE: ClassVar[int] = 9
 
-    def __init__(self, headers: Fields, limit: int) -> None:
+    def __init__(self, headers: Fields, body: Body) -> None:
         headers.is_fixed = True
         self.status = 200
         self.headers = headers
-        self.body = Body(limit)
+        self.body = body
 
 
 class OutgoingBody:
@@ -227,14 +278,15 @@ class OutgoingRequest:
 
     TYPE: ClassVar[int] = 12
 
-    def __init__(self, headers: Fields, limit: int) -> None:
+    def __init__(self, headers: Fields, body: Body, budget: Budget) -> None:
         headers.is_fixed = True
+        self.held = Held(budget)
         self.method = ("get", None)
         self.target: str | None = None
         self.scheme: tuple[str, Any] | None = None
         self.authority: str | None = None
         self.headers = headers
-        self.body = Body(limit)
+        self.body = body
 
 
 class RequestOptions:
@@ -266,7 +318,7 @@ class IncomingResponse:
 
     status: int
     headers: list[tuple[str, bytes]]
-    body: list[bytes]
+    body: list[Arrived]
 
 
 class Absent:

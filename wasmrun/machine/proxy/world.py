@@ -62,8 +62,11 @@ class Host(Protocol):
 
     budget: resources.Budget
     env: tuple[tuple[str, str], ...]
-    body_limit: int
     start_ns: int
+
+    def new_body(self) -> resources.Body:
+        """A body for the guest to write."""
+        ...
 
     def log(self, data: bytes) -> None:
         """Take what was written to an output stream."""
@@ -285,12 +288,11 @@ def _wall_resolution(_host: Host) -> tuple[int, int]:
 
 @_offer("wasi:random/random", "get-random-bytes", u64, gives=octets)
 @_offer("wasi:random/insecure", "get-insecure-random-bytes", u64, gives=octets)
-def _random_bytes(host: Host, size: int) -> bytes:
+def _random_bytes(_host: Host, size: int) -> bytes:
     if size > MOST_CHUNK:
         raise GuestTrap(
             f"the component wants {size} random bytes at once; at most {MOST_CHUNK} are had", kind="host call"
         )
-    host.pay(size)
     return os.urandom(size)
 
 
@@ -386,7 +388,7 @@ def _new_fields(host: Host) -> Fields:
 @_offer(_HTTP, "[static]fields.from-list", _ENTRIES, gives=Ok(_own(Fields), Variant()))
 @_guarded
 def _fields_from(host: Host, entries: list[tuple[str, bytes]]) -> Fields:
-    return Fields(host.budget, entries)
+    return Fields.of(host.budget, entries)
 
 
 @_offer(_HTTP, "[method]fields.get", _FIELDS, text, gives=List(octets))
@@ -411,8 +413,7 @@ _offer(_HTTP, "[method]fields.delete", _FIELDS, text, gives=_HEADER_RESULT)(
 
 
 @_offer(_HTTP, "[method]fields.entries", _FIELDS, gives=_ENTRIES)
-def _entries(host: Host, fields: Fields) -> list[tuple[str, bytes]]:
-    host.pay(sum(len(name) + len(value) for name, value in fields.entries))
+def _entries(_host: Host, fields: Fields) -> list[tuple[str, bytes]]:
     return fields.entries
 
 
@@ -447,7 +448,7 @@ def _authority(_host: Host, request: IncomingRequest) -> str:
 @_offer(_HTTP, "[method]incoming-request.headers", _REQUEST, gives=_own(Fields))
 @_offer(_HTTP, "[method]incoming-response.headers", Resource(IncomingResponse), gives=_own(Fields))
 def _headers(host: Host, message: IncomingRequest | IncomingResponse) -> Fields:
-    return Fields(host.budget, message.headers, fixed=True)
+    return Fields.arrived(host.budget, message.headers)
 
 
 @_offer(_HTTP, "[method]incoming-request.consume", _REQUEST, gives=Ok(_own(IncomingBody)))
@@ -463,8 +464,8 @@ def _status(_host: Host, response: IncomingResponse) -> int:
 
 @_offer(_HTTP, "[method]incoming-body.stream", Resource(IncomingBody), gives=Ok(_own(InputStream)))
 def _stream(_host: Host, body: IncomingBody) -> InputStream | Wrong:
-    data, body.data = body.data, None
-    return _DONE if data is None else InputStream(data)
+    arrived, body.body = body.body, None
+    return _DONE if arrived is None else InputStream(arrived)
 
 
 @_offer(_HTTP, "[static]incoming-body.finish", _own(IncomingBody), gives=_own(FutureTrailers))
@@ -491,7 +492,7 @@ _RESPONSE = Resource(OutgoingResponse)
 
 @_offer(_HTTP, "[constructor]outgoing-response", _own(Fields), gives=_own(OutgoingResponse))
 def _new_response(host: Host, headers: Fields) -> OutgoingResponse:
-    return OutgoingResponse(headers, host.body_limit)
+    return OutgoingResponse(headers, host.new_body())
 
 
 @_offer(_HTTP, "[method]outgoing-response.status-code", _RESPONSE, gives=u16)
@@ -512,8 +513,8 @@ _REQUEST_OUT = Resource(OutgoingRequest)
 
 @_offer(_HTTP, "[method]outgoing-response.headers", _RESPONSE, gives=_own(Fields))
 @_offer(_HTTP, "[method]outgoing-request.headers", _REQUEST_OUT, gives=_own(Fields))
-def _headers_of(host: Host, message: OutgoingResponse | OutgoingRequest) -> Fields:
-    return Fields(host.budget, message.headers.entries, fixed=True)
+def _headers_of(_host: Host, message: OutgoingResponse | OutgoingRequest) -> Fields:
+    return message.headers.view()
 
 
 @_offer(_HTTP, "[method]outgoing-response.body", _RESPONSE, gives=Ok(_own(OutgoingBody)))
@@ -554,7 +555,7 @@ def _error_code(_host: Host, _error: IoError) -> None:
 
 @_offer(_HTTP, "[constructor]outgoing-request", _own(Fields), gives=_own(OutgoingRequest))
 def _new_request(host: Host, headers: Fields) -> OutgoingRequest:
-    return OutgoingRequest(headers, host.body_limit)
+    return OutgoingRequest(headers, host.new_body(), host.budget)
 
 
 def _property(name: str, attribute: str, carrier: Carrier) -> None:
@@ -562,6 +563,8 @@ def _property(name: str, attribute: str, carrier: Carrier) -> None:
         return getattr(request, attribute)
 
     def write(_host: Host, request: OutgoingRequest, value: Any) -> None:
+        # A text, a case's name and its payload, or None.
+        request.held.add(sum(len(part) for part in (value if isinstance(value, tuple) else (value,)) if part))
         setattr(request, attribute, value)
 
     _offer(_HTTP, f"[method]outgoing-request.{name}", _REQUEST_OUT, gives=carrier)(read)
