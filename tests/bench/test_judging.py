@@ -10,7 +10,7 @@ from bench_kit import samples
 
 from wasmrun.bench.advice import advise
 from wasmrun.bench.budget import check, parse_budget
-from wasmrun.bench.comparison import NO_DIFFERENCE, TOO_FEW, compare
+from wasmrun.bench.comparison import NO_DIFFERENCE, TOO_FEW, UNSURE, compare
 from wasmrun.bench.samples import Load, Measured, Samples
 
 if TYPE_CHECKING:
@@ -51,7 +51,24 @@ def test_comparison_of_what_comes_in_waves_is_not_sure() -> None:
     slow = tuple(int(10_000 * draw.lognormvariate(0, 0.1) * (1 if at < 300 else 1.5)) for at in range(1_000))
     quick = tuple(int(10_000 * draw.lognormvariate(0, 0.1) * (1 if at < 600 else 1.5)) for at in range(1_000))
     first, second = (Measured("f", "native", True, {}, {"warm": Samples("warm", values)}) for values in (slow, quick))
-    assert compare(first, second).differences[0].verdict == NO_DIFFERENCE
+    (one,) = compare(first, second).differences
+    # By the bootstrap alone one would be sure; of a ratio far from 1 it is not said that there is no difference.
+    assert (one.verdict, one.interval.high < 1 or one.interval.low > 1, abs(one.ratio - 1) > 0.1) == (
+        UNSURE,
+        True,
+        True,
+    )
+
+
+def test_comparison_is_of_loads_at_the_same_rate() -> None:
+    """Wherever that stands among those of the other one."""
+    found = Measured(
+        "f", "native", True, {}, {"open@1": samples("open", 5, load=Load(1, 9.0, 9.0, asked="50%")),
+                                  "open@1#2": samples("open", 9, load=Load(1, 9.0, 9.0, asked="90%"))},
+    )  # fmt: skip
+    other = Measured("g", "native", True, {}, {"open@1": samples("open", 9, load=Load(1, 9.0, 9.0, asked="90%"))})
+    assert [(one.key, one.verdict) for one in compare(found, other).differences] == [("open@1#2", NO_DIFFERENCE)]
+    assert [one.key for one in compare(other, found).differences] == ["open@1"]
 
 
 def test_comparison_of_few_says_so(measured: Make) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
+from bench_kit import samples
 
 from wasmrun.bench import plot
 from wasmrun.bench.plot import CannotPlot, check_plot, draw_plot
@@ -35,6 +36,31 @@ def test_plot_has_every_start_and_every_function(measured: Make) -> None:
     assert data == draw_plot("x.svg", found)
     texts = {text for node in ET.fromstring(data).iter() if (text := (node.text or "").strip())}
     assert {"one, cold", "one, warm", "two, snapshot", "two, reused", "one", "two", "store", "init"} <= texts
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("count", [1, 4])
+def test_plot_has_no_two_curves_that_look_alike(count: int, measured: Make) -> None:
+    """By colour, dash or width; more of them than there are colours."""
+    kinds = {"cold": 30, "snapshot": 20, "warm": 10, "reused": 2}
+    others = [samples(name, micros, place="processes") for name, micros in kinds.items()]
+    found = [measured(f"f{number}", **kinds) for number in range(count)]
+    for one in found:
+        one.samples.update((other.key, other) for other in others)
+    styles = {
+        tuple(sorted(part.strip() for part in style.split(";") if "stroke" in part))
+        for node in ET.fromstring(draw_plot("x.svg", found)).iter("{http://www.w3.org/2000/svg}path")
+        if "stroke-width: 1.5" in (style := node.get("style", "")) or "stroke-width: 3" in style
+    }
+    assert len(styles) == count * 2 * len(kinds)
+
+
+@needs_matplotlib
+def test_plot_names_paths_by_where_they_differ(measured: Make) -> None:
+    """What all have in common tells nothing; a name is no path."""
+    found = [measured(name, cold=30) for name in ("/long/way/one/f.wasm", "/long/way/two/f.wasm", "g")]
+    texts = {(node.text or "").strip() for node in ET.fromstring(draw_plot("x.svg", found)).iter()}
+    assert {"one/f.wasm, cold", "two/f.wasm, cold", "g, cold"} <= texts
 
 
 @needs_matplotlib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmrun.bench import record as module
+from wasmrun.bench.environment import versions
+from wasmrun.bench.measuring import Plan
 from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, write_whole
 from wasmrun.bench.samples import Load
 
@@ -38,7 +41,7 @@ def test_record_has_every_sample_and_what_it_depends_on(measured: Make, tmp_path
     assert set(packed["machine"]) == {"system", "machine", "processor", "processors", "load"}
     path = tmp_path / "saved.json"
     write_whole(str(path), to_bytes(packed))
-    (again,) = read_record(str(path))
+    (again,) = read_record(str(path)).found
     assert again.as_dict() == found.as_dict()
     for key in ("cold", "steady_call", "closed@1"):
         one, other = again.of(key), found.of(key)
@@ -46,6 +49,24 @@ def test_record_has_every_sample_and_what_it_depends_on(measured: Make, tmp_path
         assert other is not None
         assert one.nanoseconds == other.nanoseconds
         assert one.load == other.load
+
+
+def test_record_tells_what_was_not_the_same(whole: dict[str, Any], tmp_path: Path) -> None:
+    """Versions, machine and settings; not how much was measured, nor how busy the machine was."""
+    whole["versions"]["engine"] = "49.0\x1b[31m"
+    whole["machine"]["load"] += 5
+    whole["settings"] |= {"event": '{"n": 1}', "memory": "64MiB", "cold": 9, "fuel": None}
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps(whole))
+    found = read_record(str(path))
+    engine, *rest = found.unlike({"event": '{"n": 2}', "warm": 5})
+    assert re.fullmatch(r"engine 49\.0\S*31m, now [\d.]+", engine)
+    assert engine.isprintable()
+    assert rest == ['event {"n": 1}, now {"n": 2}', "memory 64MiB, now not given"]
+    whole["versions"] = versions()
+    path.write_text(json.dumps(whole))
+    assert read_record(str(path)).unlike({"event": '{"n": 1}', "memory": "64MiB"}) == ()
+    assert set(Plan._fields) < set(module._OF_THE_MEASURING)
 
 
 def test_record_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -76,7 +97,8 @@ WRONG = {
     "functions.0.samples.1.key": "init", "functions.0.samples.2.load": None,
     "functions.0.samples.2.load.rate": "fast", "functions.0.samples.2.load.more": 1,
     "functions.0.samples.2.load.concurrency": True, "functions.0.samples.2.load.rate ": 1,
-    "functions.0.samples.2.load.unsent": None,
+    "functions.0.samples.2.load.unsent": None, "functions.0.samples.2.load.asked": 5, "versions": 5, "machine": None,
+    "settings": {str(number): 1 for number in range(200)},
 }  # fmt: skip
 
 
@@ -85,7 +107,7 @@ def test_record_that_is_wrong_is_refused(path: str, whole: dict[str, Any], tmp_p
     """By name, in one line."""
     file = tmp_path / "saved.json"
     file.write_text(json.dumps(whole))
-    assert len(read_record(str(file))) == 1
+    assert len(read_record(str(file)).found) == 1
     if path == "functions.0.samples.1.key":
         whole["functions"][0]["samples"].append(whole["functions"][0]["samples"][0])
     else:

@@ -43,7 +43,7 @@ def read_all(screen: BinaryIO) -> bytes:
 FEW = ("--cold", "30", "--warm", "40", "--duration", "50ms")
 STEPS = ["compile", "load", "store", "instantiate", "init", "encode", "first_call", "steady_call", "tear_down"]
 FIGURES = ["count", "warm_up", "is_steady", "min", "p50", "p90", "p99", "max", "intervals"]
-LOAD = ["concurrency", "rate", "offered", "unsent", "lateness", "warm_share"]
+LOAD = ["concurrency", "rate", "offered", "unsent", "lateness", "warm_share", "asked"]
 TIME = r"[\d.]+ (µs|ms|s)"
 
 
@@ -306,6 +306,14 @@ def test_bench_compares_with_what_was_saved(run: Run, tmp_path: Path) -> None:
     done = run("bench", programs.ECHO, *FEW, "--compare", saved)
     assert (done.status, done.err) == (0, "")
     assert f"echo ({saved})" in done.out
+    assert "not measured alike" not in done.out
+    packed["versions"]["engine"] = "0.1"
+    saved.write_text(json.dumps(packed))
+    done = run("bench", programs.ECHO, *FEW, "--compare", saved, "--json", "--event", '"x"')
+    (comparison,) = done.json["comparisons"]
+    assert [text.partition(",")[0] for text in comparison["unlike"]] == ["engine 0.1", "event not given"]
+    done = run("bench", programs.ECHO, *FEW, "--compare", saved, "--event", '"x"')
+    assert "not measured alike, which may be the difference: engine 0.1, now " in done.out
 
 
 def test_bench_refuses_to_compare_with_what_is_no_benchmark(run: Run, save: Save) -> None:

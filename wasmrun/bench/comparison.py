@@ -26,6 +26,7 @@ _NEGLIGIBLE_SINCE = 0.1
 """The same for what was measured at another time: the machine was in another state, which no test can see."""
 
 NO_DIFFERENCE = "no difference"
+UNSURE = "too uneven to tell"
 TOO_FEW = "too few to tell"
 
 
@@ -49,25 +50,38 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The differences of two functions, by what was measured of both. ``origin`` is the file that the second is from."""
+    """The differences of two functions, by what was measured of both. ``origin`` is the file that the second is from.
+
+    ``unlike`` says what was not the same when that was made: versions, machine, settings.
+    """
 
     first: str
     second: str
     differences: tuple[Difference, ...]
     origin: str | None = None
+    unlike: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as a JSON object."""
         return self._asdict() | {"differences": [one.as_dict() for one in self.differences]}
 
 
-def compare(first: Measured, second: Measured, origin: str | None = None) -> Comparison:
+def compare(first: Measured, second: Measured, origin: str | None = None, unlike: tuple[str, ...] = ()) -> Comparison:
     """Compare all that was measured of both, by *first*'s order."""
-    keys = [*first.phases, *first.samples]
-    pairs = [(key, first.of(key), second.of(key)) for key in keys]
+    others = {_kind(one): one for one in (*second.phases.values(), *second.samples.values())}
     least = _NEGLIGIBLE if origin is None else _NEGLIGIBLE_SINCE
-    found = [_difference(key, one, other, least) for key, one, other in pairs if one is not None and other is not None]
-    return Comparison(first.label, second.label, tuple(found), origin)
+    found = [
+        _difference(key, one, others[_kind(one)], least)
+        for key, one in (*first.phases.items(), *first.samples.items())
+        if _kind(one) in others
+    ]
+    return Comparison(first.label, second.label, tuple(found), origin, unlike)
+
+
+def _kind(samples: Samples) -> tuple[object, ...]:
+    """What samples have in common that can be compared: of loads, the rate that was asked for, too."""
+    load = samples.load
+    return samples.name, samples.place, None if load is None else (load.concurrency, load.asked)
 
 
 def _difference(key: str, first: Samples, second: Samples, least: float) -> Difference:
@@ -93,6 +107,9 @@ def _blocks(samples: Samples) -> list[float]:
 
 
 def _verdict(ratio: float, interval: Interval, p: float, least: float) -> str:
-    if p >= _CHANCE or interval.low <= 1 <= interval.high or abs(ratio - 1) < least:
+    if interval.low <= 1 <= interval.high or abs(ratio - 1) < least:
         return NO_DIFFERENCE
+    if p >= _CHANCE:
+        # The machine's moods could have made it: of a ratio far from 1, nobody should read that there is none.
+        return UNSURE if abs(ratio - 1) >= _NEGLIGIBLE_SINCE else NO_DIFFERENCE
     return f"{1 / ratio:.2f} × as fast" if ratio < 1 else f"{ratio:.2f} × as slow"

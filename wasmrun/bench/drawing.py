@@ -228,6 +228,8 @@ def draw_comparison(console: Console, comparison: Comparison) -> None:
             "" if one.verdict == TOO_FEW else f"{half:.2f}", _chance(one), one.verdict,
         )  # fmt: skip
     console.print(table)
+    if comparison.unlike:
+        console.print(f"not measured alike, which may be the difference: {'; '.join(comparison.unlike)}", markup=False)
 
 
 def _chance(one: Difference) -> str:
@@ -237,8 +239,10 @@ def _chance(one: Difference) -> str:
 
 
 def draw_spots(console: Console, spots: Sequence[Spot], most: int) -> None:
-    """The first *most* functions in which samples were, as shares of all."""
-    whole = sum(spot.itself for spot in spots) or 1
+    """The first *most* functions in which samples were, as shares of all; nothing where there are none."""
+    if not spots:
+        return
+    whole = sum(spot.itself for spot in spots)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("self", "", "total", ""):
         table.add_column(column, justify="right", no_wrap=True)

@@ -310,7 +310,8 @@ class _Subject:
         was_warm = after.warm_starts - before.warm_starts
         was_cold = after.cold_starts - before.cold_starts
         share = was_warm / max(was_warm + was_cold, 1)
-        self._parts.setdefault(key, []).append(part._replace(load=part.load._replace(warm_share=share)))
+        load = part.load._replace(warm_share=share, asked="" if rate is None else str(rate))
+        self._parts.setdefault(key, []).append(part._replace(load=load))
         self._under_load[key] = self._under_load.get(key, 0.0) + max(perf_counter() - began, seconds)
 
     def _closed(self, place: str, concurrency: int) -> float:

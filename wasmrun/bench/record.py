@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wasmrun.bench.environment import machine, versions
 from wasmrun.bench.samples import LOADS, PHASES, PLACES, STARTS, Load, Measured, Samples
@@ -23,10 +23,30 @@ MOST_BYTES = 64 * 2**20
 _MOST_NS = 10**15
 _MOST_FUNCTIONS = 1_000
 _MOST_TEXT = 300
+_MOST_NAMES = 100
+_NAME, _VALUE = 40, 80
+_OF_THE_MEASURING = ("load", "cold", "warm", "duration", "concurrency", "rates", "places")
 
 
 class Unreadable(ValueError):
     """A file is no record; the text says why."""
+
+
+class Record(NamedTuple):
+    """What was measured, and with what: versions, machine and settings by name."""
+
+    found: list[Measured]
+    made_with: dict[str, str]
+
+    def unlike(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """What is not the same here and now, with *settings*: "engine 49.0, now 50.0.1"."""
+        now = _made_with({"versions": versions(), "machine": machine(), "settings": settings})
+        names = [*now, *(name for name in self.made_with if name not in now)]
+        return tuple(
+            f"{name} {self.made_with.get(name, 'not given')}, now {now.get(name, 'not given')}"
+            for name in names
+            if self.made_with.get(name) != now.get(name)
+        )
 
 
 def record(found: Sequence[Measured], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,13 +122,26 @@ def read_object(path: str, what: str) -> dict[str, Any]:
     return found
 
 
-def read_record(path: str) -> list[Measured]:
+def read_record(path: str) -> Record:
     """What was measured, from a file that was saved. Raises `Unreadable`."""
     found = read_object(path, FORMAT)
     functions = _list(found.get("functions"), "functions")
     if not 1 <= len(functions) <= _MOST_FUNCTIONS:
         raise Unreadable(f"it has {len(functions)} functions, and should have 1 to {_MOST_FUNCTIONS}")
-    return [_unpacked(_object(one, "a function")) for one in functions]
+    return Record([_unpacked(_object(one, "a function")) for one in functions], _made_with(found))
+
+
+def _made_with(record: Mapping[str, Any]) -> dict[str, str]:
+    """What figures depend on, as texts. How much was measured, and how busy the machine was, is not part of it."""
+    found = [
+        (printable(name, _NAME), printable(value if isinstance(value, str) else json.dumps(value), _VALUE))
+        for part in ("versions", "machine", "settings")
+        for name, value in _object(record.get(part), part).items()
+        if name not in _OF_THE_MEASURING and value is not None
+    ]
+    if len(found) > _MOST_NAMES:
+        raise Unreadable(f"it has {len(found)} versions and settings, and should have {_MOST_NAMES} at most")
+    return dict(found)
 
 
 def _unpacked(packed: dict[str, Any]) -> Measured:
@@ -145,8 +178,10 @@ def _load(value: Any, key: str) -> Load:
         load = Load(**packed)
     except TypeError:
         raise Unreadable(f"{printable(key)}: its load has other fields than {', '.join(Load._fields)}") from None
-    for name, number in zip(Load._fields, load, strict=True):
-        if number is None and name in ("offered", "warm_share"):
+    if not isinstance(load.asked, str) or len(load.asked) > _MOST_TEXT:
+        raise Unreadable(f"{printable(key)}: asked is no text")
+    for name, number in packed.items():
+        if name == "asked" or (number is None and name in ("offered", "warm_share")):
             continue
         wanted = (int,) if name in ("concurrency", "unsent", "lateness") else (int, float)
         if number is None or type(number) not in wanted or not 0 <= number <= _MOST_NS:

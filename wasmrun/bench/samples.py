@@ -35,6 +35,8 @@ def is_figure(name: str) -> bool:
 class Load(NamedTuple):
     """How many events came, and how: *concurrency* threads, at *offered* events a second where the rate is fixed.
 
+    ``asked`` is the rate as the measuring was told it, "300" or "50%".
+
     ``rate`` is what was done of them a second. ``unsent`` of them had found no thread free when the measurement ended,
     and count with the time that they had waited by then. ``lateness`` is by how much, in nanoseconds, the 99th of a
     hundred events was sent late though a thread was free: an error of the measurement. ``warm_share`` is the part
@@ -47,6 +49,7 @@ class Load(NamedTuple):
     unsent: int = 0
     lateness: int = 0
     warm_share: float | None = None
+    asked: str = ""
 
 
 class Samples:

@@ -17,7 +17,7 @@ from wasmrun.bench.comparison import Comparison, compare
 from wasmrun.bench.environment import machine, versions
 from wasmrun.bench.measuring import Plan, Rate, Session
 from wasmrun.bench.plot import CannotPlot, check_plot, draw_plot
-from wasmrun.bench.record import Unreadable, read_record, record, to_bytes, write_whole
+from wasmrun.bench.record import Record, Unreadable, read_record, record, to_bytes, write_whole
 from wasmrun.bench.samples import PLACES, Measured
 from wasmrun.cli.bench_fuel import profile
 from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, parse_time, read_event
@@ -57,7 +57,7 @@ class _Other(NamedTuple):
     """What is compared with: a module's path, or what was measured before and the file that it is from."""
 
     path: str
-    found: list[Measured] | None
+    record: Record | None
 
 
 @click.command(name="bench", cls=Command)
@@ -118,19 +118,20 @@ def command(
     if settings["manifest"] or not modules:
         modules = ("", *modules)  # which stands for the manifest
     data = read_event(event_text(event, modules[0]))
-    files = (*modules, *(other.path for other in others if other.found is None))
+    files = (*modules, *(other.path for other in others if other.record is None))
     functions = _functions(files, settings)
+    told = _told(event, plan, settings)
     measured = _measure(functions, data, plan, cache_dir, is_quiet=as_json)
     own, rest = measured[: len(modules)], measured[len(modules) :]
     if save is not None:
-        _save(save, measured, _told(event, plan, settings))
+        _save(save, measured, told)
     if plot is not None:
         _plot(plot, own, rest, others)
-    comparisons = _compare(own, rest, others)
+    comparisons = _compare(own, rest, others, told)
     verdicts = check(wanted, own)
     advice = [one for found in own for one in advise(found)]
     if as_json:
-        _print(measured, comparisons, verdicts, advice, _told(event, plan, settings))
+        _print(measured, comparisons, verdicts, advice, told)
     else:
         _show(measured, comparisons, verdicts, advice)
     return 0 if all(verdict.is_kept for verdict in verdicts) else EXIT_STATUS
@@ -261,13 +262,18 @@ def _warm_up(function: Function, cache_dir: str | None) -> None:
             executor.load(function)
 
 
-def _compare(own: list[Measured], rest: list[Measured], others: list[_Other]) -> list[Comparison]:
+def _compare(
+    own: list[Measured], rest: list[Measured], others: list[_Other], settings: dict[str, Any]
+) -> list[Comparison]:
     fresh = iter(rest)
     found: list[Comparison] = []
     for other in others:
-        seconds = [next(fresh)] if other.found is None else other.found
-        origin = None if other.found is None else printable(other.path)
-        found += [compare(first, second, origin) for first in own for second in seconds]
+        if other.record is None:
+            second = next(fresh)
+            found += [compare(first, second) for first in own]
+        else:
+            origin, unlike = printable(other.path), other.record.unlike(settings)
+            found += [compare(first, second, origin, unlike) for first in own for second in other.record.found]
     return found
 
 
@@ -282,7 +288,7 @@ def _save(path: str, measured: list[Measured], settings: dict[str, Any]) -> None
 
 
 def _plot(path: str, own: list[Measured], rest: list[Measured], others: list[_Other]) -> None:
-    saved = [one for other in others for one in other.found or ()]
+    saved = [one for other in others for one in (other.record.found if other.record is not None else ())]
     try:
         write_whole(path, draw_plot(path, [*own, *rest, *saved]))
     except OSError as error:
