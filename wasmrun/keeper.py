@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 from wasmrun.errors import HostError
+from wasmrun.logger import Logger
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.threads import guest_stack
 from wasmrun.pool import ROUND_SECONDS, Pool
 from wasmrun.shelf import Shelf
 
-_log = logging.getLogger("wasmrun.keeper")
+_log = Logger("wasmrun.keeper")
 
 _LINGER_SECONDS = 0.05
 _DOZE_SECONDS = 0.02

@@ -10,7 +10,6 @@ its own where none is ready. Refilling and destroying are done between events, b
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterable
 
 from wasmrun.errors import Throttled, WasmrunError
 from wasmrun.hints import Protocol
+from wasmrun.logger import Logger
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
 from wasmrun.machine.program import BaseProgram
@@ -25,7 +25,7 @@ from wasmrun.plan import PoolState, ShelfState, plan
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import PoolStats, Shelf
 
-_log = logging.getLogger("wasmrun.pool")
+_log = Logger("wasmrun.pool")
 
 ROUND_SECONDS = 0.001
 """Pause between two rounds of the keeper while there is something to do."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from wasmrun.errors import FunctionError, GuestError, GuestExit, GuestTrap, HostError, TimedOut, printable
 from wasmrun.invocation import Report
+from wasmrun.logger import Logger
 from wasmrun.sandbox import Sandbox
 from wasmrun.threadstate import ThreadState
 from wasmrun.units import format_size
 
-_log = logging.getLogger("wasmrun")
+_log = Logger("wasmrun")
 
 _NEAR = 0.9
 """Share of its limit from which a memory is said to be near it."""

@@ -96,6 +96,14 @@ WRITE_FILE = program(_WRITE, data=b"file")
 WRITE_FILE_AND_SPIN = program(_WRITE + "(loop $again (br $again))", data=b"file")
 """As `WRITE_FILE`, and then never ends."""
 
+RAW = """
+  (module (memory (export "memory") 1)
+    (func (export "wasmrun_alloc") (param i32) (result i32) (i32.const 1024))
+    (func (export "wasmrun_handle_raw") (param i32 i32) (result i64)
+      (i64.or (i64.shl (i64.extend_i32_u (local.get 0)) (i64.const 32)) (i64.extend_i32_u (local.get 1)))))
+"""
+"""Answers with the bytes of its event."""
+
 SPIN = '(module (func (export "spin") (loop br 0)))'
 ADD = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
 NAN = '(module (func (export "nan") (result f64) (f64.div (f64.const 0) (f64.const 0))))'

@@ -9,7 +9,7 @@ import programs
 import pytest
 
 from wasmrun.errors import OUTCOMES, FunctionError, WasmrunError
-from wasmrun.executor import Executor
+from wasmrun.single import Single
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_an_exit_status_is_that_of_the_table(
     def fail(*_args: object, **_settings: object) -> None:
         raise cls("for a test")
 
-    monkeypatch.setattr(Executor, "run", fail)
+    monkeypatch.setattr(Single, "run", fail)
     done = run("run", programs.ECHO, *(["--json"] if as_json else []))
     assert done.status == OUTCOMES[cls].exit_status
     if as_json:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wasmrun
 from wasmrun import (
     FunctionError,
     GuestError,
@@ -152,20 +153,18 @@ VALUES = st.recursive(
 @given(VALUES.filter(lambda value: "\ud800" not in repr(value)))
 def test_answer_of_any_value_is_that_value(value: Any) -> None:
     """What goes in comes out, whatever bytes look like: those of a timestamp in a byte string, too."""
-    from wasmrun.machine.abi.native import Native
+    from wasmrun.machine.abi.native import NativeCodec
 
-    native = Native.__new__(Native)
-    native.is_raw = False
+    native = NativeCodec(wasmrun.Function("function.wasm"), "wasmrun_handle")
     assert native.decode(msgpack.packb([0, value])) == value
 
 
 @given(st.binary(max_size=60))
 def test_answer_of_any_bytes_is_a_value_or_one_of_the_guests_errors(answer: bytes) -> None:
     """Whatever a guest writes there, it is no exception of ours."""
-    from wasmrun.machine.abi.native import Native
+    from wasmrun.machine.abi.native import NativeCodec
 
-    native = Native.__new__(Native)
-    native.is_raw = False
+    native = NativeCodec(wasmrun.Function("function.wasm"), "wasmrun_handle")
     for message in (answer, b"\x92\x00" + answer, b"\x92\x01" + answer):
         with contextlib.suppress(InvalidAnswer, GuestError, OutOfMemory):
             native.decode(message)

@@ -242,7 +242,7 @@ def _measure(
     functions: list[Function], data: bytes | None, plan: Plan, cache_dir: str | None, *, is_quiet: bool
 ) -> list[Measured]:
     def make_event(loaded: Loaded) -> Any:
-        return event_for(loaded, data)
+        return event_for(data, is_raw=loaded.is_raw)
 
     _warm_up(functions[0], cache_dir)
     with progress(len(functions) * plan.turns, is_quiet) as advance:

@@ -38,7 +38,9 @@ def profile(
         progress(len(entries), as_json) as advance,
     ):
         loaded = executor.load(function)
-        needs = find_needs(executor, function, entries, lambda data: event_for(loaded, data), lambda: advance(1))
+        needs = find_needs(
+            executor, function, entries, lambda data: event_for(data, is_raw=loaded.is_raw), lambda: advance(1)
+        )
     if save is not None:
         try:
             write_whole(save, to_bytes(pack(needs)))

@@ -8,12 +8,9 @@ import sys
 from wasmrun.cli.table import flag_of
 from wasmrun.errors import InvalidEvent, InvalidFunction
 from wasmrun.function import Function
-from wasmrun.hints import TYPE_CHECKING, Any
+from wasmrun.hints import Any
 from wasmrun.jsontext import from_json
 from wasmrun.units import parse_duration
-
-if TYPE_CHECKING:
-    from wasmrun.executor import Loaded
 
 
 class Ended(Exception):
@@ -133,8 +130,8 @@ def parse_time(name: str, text: str, *, most: float, least: float = 0.0) -> floa
     return seconds
 
 
-def event_for(loaded: Loaded, data: bytes | None) -> Any:
+def event_for(data: bytes | None, *, is_raw: bool) -> Any:
     """The event as a function takes it: the bytes as they stand where it is raw, else the value of the JSON."""
-    if loaded.is_raw:
+    if is_raw:
         return b"" if data is None else data
     return parse_event(data)

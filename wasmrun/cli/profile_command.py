@@ -68,7 +68,7 @@ def command(
     if target == "-" and as_json:
         raise Misuse("--json: standard output gets the profile (--output -)")
     with ProfileExecutor(interval=step, cache_dir=cache_dir) as executor, progress(seconds, as_json) as advance:
-        value = event_for(executor.load(function), data)
+        value = event_for(data, is_raw=executor.load(function).is_raw)
         found = executor.profile(function, value, duration=seconds, advance=advance)
     _write(target, found.data)
     spots = top(found.data)

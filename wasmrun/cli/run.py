@@ -10,12 +10,10 @@ import json
 from wasmrun.cli.inputs import event_for, event_text, make_function, parse_event, read_event
 from wasmrun.cli.output import print_bytes, print_json, print_text, say, tell
 from wasmrun.errors import FunctionError, GuestExit, GuestTrap, InvalidAnswer, WasmrunError, outcome, printable
-from wasmrun.executor import Executor
 from wasmrun.hints import Any
 from wasmrun.invocation import Log, Report, Result
 from wasmrun.jsontext import from_json, to_json
-
-_SANDBOXES = 4
+from wasmrun.single import Single
 
 
 def run(
@@ -30,18 +28,18 @@ def run(
     """Run *module* once on *event*; the exit status. Raises `Misuse` and `WasmrunError`."""
     function = make_function(module, settings, args=args, warm=0)
     data = read_event(event_text(event, module))
-    executor = Executor(threads=1, max_sandboxes=_SANDBOXES, cache_dir=cache_dir)
+    single = Single(cache_dir)
     try:
-        loaded = executor.load(function)
-        if loaded.abi in ("command", "extism") and not function.raw and not as_json:
+        program = single.load(function)
+        if program.detected.abi in ("command", "extism") and not function.raw and not as_json:
             # What these answer is shown as it stands, JSON or not; so it is not decoded.
             parse_event(data, "; --raw gives it to the function as it stands")
             function = make_function(module, settings | {"raw": True}, args=args, warm=0)
-            loaded = executor.load(function)
+            program = single.load(function)
             value: Any = data if data is not None else b"{}"
         else:
-            value = event_for(loaded, data)
-        result = executor.run(function, value)
+            value = event_for(data, is_raw=program.abi.is_raw)
+        result = single.run(function, value)
     except WasmrunError as error:
         if as_json:
             print_json({"value": None, "error": _error(error), "report": None, "logs": []})
@@ -49,8 +47,8 @@ def run(
         raise
     finally:
         # Nobody waits for the rest: the process ends with the command.
-        executor.shutdown(wait=False)
-    return _show(result, loaded.is_raw, report_form, as_json, wants_bytes=function.raw)
+        single.close()
+    return _show(result, program.abi.is_raw, report_form, as_json, wants_bytes=function.raw)
 
 
 def _show(result: Result, is_raw: bool, report_form: str, as_json: bool, *, wants_bytes: bool) -> int:

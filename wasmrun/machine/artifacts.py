@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import stat
 import time
@@ -22,9 +21,10 @@ from _operator import _compare_digest as compare_digest
 from collections.abc import Iterator
 
 from wasmrun.hints import Any, NamedTuple
+from wasmrun.logger import Logger
 from wasmrun.machine.wasmfile import Facts
 
-_log = logging.getLogger("wasmrun.artifacts")
+_log = Logger("wasmrun.artifacts")
 
 _KEY_BYTES = 32
 _CODE = ".cwasm"

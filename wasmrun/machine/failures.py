@@ -6,7 +6,6 @@ message, which carries names that the guest chose.
 
 from __future__ import annotations
 
-import concurrent.futures
 import ctypes
 
 from wasmrun.errors import (
@@ -38,7 +37,11 @@ class Stopped(Exception):
 
     def as_raised(self) -> BaseException:
         """What the caller of the invocation sees."""
-        return KeyboardInterrupt() if self.reason == "interrupted" else concurrent.futures.CancelledError()
+        if self.reason == "interrupted":
+            return KeyboardInterrupt()
+        from concurrent.futures import CancelledError  # loaded by whoever has a future to cancel
+
+        return CancelledError()
 
 
 def failure(instance: Instance, error: int, *, preparing: bool = False) -> BaseException:

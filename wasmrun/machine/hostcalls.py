@@ -12,11 +12,9 @@ import ctypes
 import time
 from collections.abc import Callable
 
-import msgpack
-
 from wasmrun.errors import GuestTrap, HostError, InvalidFunction, printable
 from wasmrun.hints import Any
-from wasmrun.machine import capi, messages
+from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import ExternType
@@ -194,6 +192,7 @@ def local(name: str, function: Callable[[Any], Any]) -> Exchange:
 
     What it raises is an error value for the guest, and is kept for the caller.
     """
+    from wasmrun.machine import messages  # for the functions that exchange any
 
     def exchange(instance: Instance, request: bytes) -> bytes:
         try:
@@ -203,7 +202,7 @@ def local(name: str, function: Callable[[Any], Any]) -> Exchange:
         # Only in here may a signal handler raise: all around is what would lose the exception.
         instance.is_hosting = True
         try:
-            answer: bytes = msgpack.packb([0, function(value)])
+            answer: bytes = messages.encode([0, function(value)])
             # The guest went on from an earlier failure: what it does from here is its own doing.
             instance.host_failure = None
         except Exception as error:
@@ -217,15 +216,19 @@ def local(name: str, function: Callable[[Any], Any]) -> Exchange:
 
 def failed(name: str, error: Exception) -> tuple[HostError, bytes]:
     """What the caller sees, and what the guest gets, when the host function *name* raised *error*."""
+    from wasmrun.machine import messages  # as above
+
     kind, text = type(error).__name__, _text(error)
     failure = HostError(f"the host function {printable(name)!r} failed: {kind}: {printable(text)}")
     failure.__cause__ = error
-    return failure, msgpack.packb([1, {"type": kind, "message": text}])
+    return failure, messages.encode([1, {"type": kind, "message": text}])
 
 
 def refusal(reason: str) -> bytes:
     """The reply to a request that the host did not even try."""
-    return msgpack.packb([1, {"type": "InvalidArgument", "message": reason}])  # type: ignore[no-any-return]  # bytes
+    from wasmrun.machine import messages  # as above
+
+    return messages.encode([1, {"type": "InvalidArgument", "message": reason}])  # type: ignore[no-any-return]  # bytes
 
 
 def _text(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -11,6 +10,7 @@ from _blake2 import blake2b  # hashlib's own; why not from there: see artifacts
 from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.hints import TYPE_CHECKING, NamedTuple
+from wasmrun.logger import Logger
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import Artifact, ArtifactCache, CacheUnusable
 from wasmrun.machine.config import EngineSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wasmrun.machine.compiler import CompileLimits
     from wasmrun.machine.components.loaded import Component
 
-_log = logging.getLogger("wasmrun.loader")
+_log = Logger("wasmrun.loader")
 
 
 _MOST_REFUSED = 10_000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-import msgpack
-
 from wasmrun.errors import (
     GuestError,
     InvalidAnswer,
@@ -16,7 +14,6 @@ from wasmrun.errors import (
     printable,
 )
 from wasmrun.hints import TYPE_CHECKING, Any, ClassVar
-from wasmrun.machine import messages
 from wasmrun.machine.abi.base import HANDLER, Given
 from wasmrun.machine.hotpath import Step
 from wasmrun.machine.record import ALLOC, ENTRY, FREE, VALUES
@@ -49,17 +46,21 @@ class NativeCodec:
         self.is_raw = entry.endswith("_raw")
         self.needs_context = not self.is_raw
         self._function = function
+        if self.is_raw:
+            return
+        from wasmrun.machine import messages  # for those that exchange any
+
+        self._pack, self._unpack = messages.encode, messages.decode
         # The context map, but for what differs from event to event: its first four entries and the
         # key of the fifth, and the key of the sixth.
-        pack = msgpack.packb
         self._head = b"\x86" + b"".join(
-            pack(item)
+            self._pack(item)
             for item in (
                 *("function", function.label, "version", function.version),
                 *("memory_limit_bytes", function.memory, "fuel_limit", function.fuel_limit, "request_id"),
             )
         )
-        self._middle = pack("deadline_ms") + b"\xcf"
+        self._middle = self._pack("deadline_ms") + b"\xcf"
 
     def encode(self, event: Any, given: Given | None) -> bytes:
         """MessagePack of ``[event, context]``, or the bytes of a raw event."""
@@ -74,7 +75,7 @@ class NativeCodec:
                 f"{self.entry} takes bytes, not {type(event).__name__}; pass bytes, or name another entry"
             )
         try:
-            packed: bytes = msgpack.packb(event)
+            packed: bytes = self._pack(event)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the event cannot be encoded as MessagePack: {error}") from None
         try:
@@ -113,7 +114,7 @@ class NativeCodec:
         }
         context.update((key, value) for key, value in optional.items() if value is not None)
         try:
-            return bytes(msgpack.packb(context))
+            return bytes(self._pack(context))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidEvent(f"the client context cannot be encoded as MessagePack: {error}") from None
 
@@ -122,7 +123,7 @@ class NativeCodec:
         if self.is_raw:
             return answer
         try:
-            envelope = messages.decode(answer)
+            envelope = self._unpack(answer)
         except ValueError as error:
             if not answer:
                 raise InvalidAnswer(
