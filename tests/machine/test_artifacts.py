@@ -433,17 +433,19 @@ def test_cache_key_depends_on_the_processor(directory: Path, monkeypatch: pytest
     def opened(path: str, *args: object, **options: object) -> object:
         return open(directory / "cpuinfo" if path == "/proc/cpuinfo" else path, *args, **options)  # type: ignore[call-overload]
 
-    loader, settings = Loader(directory, CompileLimits()), EngineSettings(512 * KIB, True)
-    assert loader.key(b"a", settings) == Loader(directory, CompileLimits()).key(b"a", settings)
+    def key() -> str:
+        return Loader(directory, CompileLimits()).key(b"a", EngineSettings(512 * KIB, True))
+
+    assert key() == key()
     monkeypatch.setattr(machine_loader, "open", opened, raising=False)
     keys = []
     for text in ("flags : sse avx\n", "flags : sse\n", "cpu MHz : 1\nflags : sse\n", "Features : fp asimd\n", ""):
         listing(text)
-        keys.append(loader.key(b"a", settings))
+        keys.append(key())
     assert keys[1] == keys[2]
     assert len(set(keys)) == 4
     (directory / "cpuinfo").unlink()  # no /proc
-    assert loader.key(b"a", settings) == keys[-1]
+    assert key() == keys[-1]
 
 
 def test_library_digest_is_remembered_for_the_next_process(directory: Path) -> None:

@@ -59,6 +59,7 @@ class Loader:
         self._limits = limits
         self._lock = threading.Lock()
         self._library: str | None = None
+        self._processor = b""
         self.cache: ArtifactCache | None = None
         self.reason = ""
         """Why there is no cache."""
@@ -200,7 +201,9 @@ class Loader:
         digest.update(settings.describe().encode())
         digest.update(start.encode())
         # A cache may be shared by machines, or travel in a container's image.
-        digest.update(_processor())
+        # Read once: the kernel makes it anew for each reader, which takes longer than the rest of a load.
+        self._processor = self._processor or _processor()
+        digest.update(self._processor)
         # What is kept beside the code is part of it: another version of wasmrun keeps other facts.
         digest.update(",".join(Facts._fields).encode())
         digest.update(self._library_digest().encode())
