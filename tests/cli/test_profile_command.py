@@ -117,4 +117,4 @@ def test_profile_of_nothing_says_so(run: Run, save: Save) -> None:
     done = run("profile", save(programs.ADD), "--event", "[1, 2]", "--duration", "1us")
     assert done.status == 0
     # One event of a microsecond: it takes a tick in the middle of it to be seen.
-    assert ("no guest was seen at work" in done.out) == ("\n0 samples, " in done.out)
+    assert ("no guest was seen at work" in done.out) == done.out.startswith("0 samples, ")

@@ -176,6 +176,23 @@ def test_other_commands_take_a_project_as_well(make: Make, run: Run) -> None:
     assert json.loads(run("bench", place, "--cold", "1", "--warm", "1", "--json").out)["functions"]
 
 
+def test_what_is_written_of_a_project_is_beside_its_module(
+    make: Make, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the directory is written, and called; there, no build takes it for a source."""
+    place = make("my.project")
+    monkeypatch.chdir(place)
+    for directory, path in ((".", "./build/my.project"), (f"{place}/", f"{place}/build/my.project")):
+        done = run("profile", directory, "--duration", "10ms", "--json")
+        assert done.json["path"] == f"{path}.profile.json"
+        done = run("snapshot", directory, "--json")
+        assert done.json["path"] == f"{path}.snapshot.wasm"
+    assert sorted(one.name for one in place.iterdir() if not one.name.startswith(".")) == sorted(
+        ["README.md", "build", "event.json", "handler.c", "test_function.py", "wasmrun.h", "wasmrun.toml"]
+    )
+    assert run("build", ".", "--json").json["was_cached"]
+
+
 def test_project_with_a_libc_and_more_than_one_file(make: Make, run: Run) -> None:
     """Sources below directories, arguments for the compiler, and printf, which goes to the log."""
     place = make("bigger")

@@ -114,6 +114,31 @@ def test_save_is_seen_once_it_is_done(place: Path) -> None:
     assert now["a.c"][1] == 9
 
 
+@pytest.mark.parametrize("name", [".a.c.swp", ".a.c.swx", "a.c~", ".#a.c", "#a.c#", "4913"])
+def test_what_an_editor_keeps_for_itself_is_no_save(name: str, place: Path) -> None:
+    """Nor a source."""
+    (place / "a.c").touch()
+    seen = look(str(place))
+    (place / name).write_text("not yet")
+    assert look(str(place)) == seen
+
+
+def test_dev_goes_on_where_a_file_cannot_be_read(make: Make) -> None:
+    """As where a directory was unmounted for a moment; and where one goes while it is looked at."""
+    place = make()
+    for command in (("dev", place, "--report", "none"), ("build", place, "--watch")):
+        with watching(*command) as (_, until):
+            until("waiting for a save")
+            (place / "build").rename(place / "target")
+            (place / "build").touch()
+            save(place / "handler.c", "return 0;", "return 0; ")
+            assert any("/build: File exists" in line for line in until("waiting for a save"))
+            (place / "build").unlink()
+            (place / "target").rename(place / "build")
+            save(place / "handler.c", "return 0; ", "return 0;")
+            assert not any("File exists" in line for line in until("waiting for a save"))
+
+
 @pytest.mark.parametrize("change", ["made", "removed", "renamed"])
 def test_files_that_come_and_go_are_saves_too(place: Path, change: str) -> None:
     """As a checkout of another branch does it."""

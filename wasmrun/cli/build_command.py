@@ -46,8 +46,17 @@ def command(directory: str, watch: bool, as_json: bool) -> None:
             _show(build(read_project(directory), os.environ), as_json)
         except WasmrunError as error:
             say(error)
+        except OSError as error:
+            tell_of_disk(error)
         tell(f"waiting for a save in {printable(os.path.abspath(directory))}; Ctrl-C ends it")
         seen = wait_for_save(directory, seen, time.sleep)
+
+
+def tell_of_disk(error: OSError) -> None:
+    """Say what cannot be read or written, where a command goes on all the same. Raises `BrokenPipeError`, which ends it."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    tell(f"wasmrun: {printable(str(error.filename or 'the project'))}: {error.strerror or error}")
 
 
 def _show(built: Built, as_json: bool) -> None:

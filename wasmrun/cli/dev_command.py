@@ -7,7 +7,7 @@ import time
 
 import click
 
-from wasmrun.cli.build_command import directory_argument
+from wasmrun.cli.build_command import directory_argument, tell_of_disk
 from wasmrun.cli.inputs import Ended, Misuse
 from wasmrun.cli.options import Command, cache_option, event_option, option
 from wasmrun.cli.output import say, tell
@@ -45,5 +45,7 @@ def command(directory: str, event: str | None, report_form: str, cache_dir: str 
             tell(f"wasmrun: {printable(str(misuse), 2000)}")
         except WasmrunError as error:
             say(error)
+        except OSError as error:
+            tell_of_disk(error)
         tell(f"waiting for a save in {printable(os.path.abspath(directory))}; Ctrl-C ends it")
         seen = wait_for_save(directory, seen, time.sleep)

@@ -81,6 +81,11 @@ def _of_project(directory: str, more: dict[str, Any]) -> tuple[str, dict[str, An
     return built.module, {**project.settings, **more}
 
 
+def beside(function: Function, ending: str) -> str:
+    """The path of a file beside the module of a *function* that `make_function` made, with another *ending*."""
+    return os.path.splitext(str(function.module))[0] + ending
+
+
 def event_text(text: str | None, module: str) -> str | None:
     """The event as the option gave it, else the one that the project in the directory *module* is tried on."""
     if text is not None or not os.path.isdir(module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from wasmrun.bench import drawing
 from wasmrun.bench.profiling import Profiled, ProfileExecutor, Spot, top
 from wasmrun.bench.record import write_whole
-from wasmrun.cli.inputs import Misuse, event_for, event_text, make_function, parse_time, read_event
+from wasmrun.cli.inputs import Misuse, beside, event_for, event_text, make_function, parse_time, read_event
 from wasmrun.cli.options import (
     Command,
     cache_option,
@@ -64,7 +63,7 @@ def command(
     step = parse_time("interval", interval, least=_LEAST_INTERVAL, most=_MOST_INTERVAL)
     function = make_function(module, settings, args=args, warm=0)
     data = read_event(event_text(event, module))
-    target = output or os.path.splitext(module.rstrip("/"))[0] + ".profile.json"
+    target = output or beside(function, ".profile.json")
     if target == "-" and as_json:
         raise Misuse("--json: standard output gets the profile (--output -)")
     with ProfileExecutor(interval=step, cache_dir=cache_dir) as executor, progress(seconds, as_json) as advance:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import click
 
-from wasmrun.cli.inputs import Misuse, make_function
+from wasmrun.bench.record import write_whole
+from wasmrun.cli.inputs import Misuse, beside, make_function
 from wasmrun.cli.options import Command, json_option, module_argument, option, options
 from wasmrun.cli.output import print_bytes, print_json, tell
 from wasmrun.cli.table import FUNCTION, OUTPUT
@@ -32,7 +32,7 @@ def command(module: str, output: str | None, as_json: bool, args: tuple[str, ...
     makes of them is part of the new module.
     """
     function = make_function(module, settings, args=args, warm=0)
-    target = output or os.path.splitext(module)[0] + ".snapshot.wasm"
+    target = output or beside(function, ".snapshot.wasm")
     if target == "-" and as_json:
         raise Misuse("--json: standard output gets the module (--output -)")
     source, is_text = read_source(function)
@@ -55,16 +55,7 @@ def command(module: str, output: str | None, as_json: bool, args: tuple[str, ...
 
 
 def _write(path: str, data: bytes) -> None:
-    """Put *data* at *path*, all of it or nothing. Raises `Misuse`."""
-    temporary = f"{path}.{os.getpid()}.part"
     try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise
+        write_whole(path, data)
     except OSError as error:
         raise Misuse(f"--output: {printable(path)} cannot be written: {error.strerror}") from None

@@ -108,8 +108,11 @@ def _inputs(project: Project) -> str:
     for path in files_of(project.directory):
         if path in (*_NO_SOURCES, project.event):
             continue
-        with open(os.path.join(project.directory, path), "rb") as file:
-            content = hashlib.file_digest(file, "sha256").digest()
+        try:
+            with open(os.path.join(project.directory, path), "rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+        except FileNotFoundError:
+            continue  # it went while we looked
         whole.update(os.fsencode(path) + b"\0" + content)
     return whole.hexdigest()
 

@@ -6,6 +6,7 @@ import difflib
 import os
 import tomllib
 from dataclasses import fields
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from wasmrun.errors import InvalidFunction
@@ -17,6 +18,9 @@ FILE = "wasmrun.toml"
 
 OUTPUT = "build"
 """The directory, in the project's, that built modules go to."""
+
+_EDITORS = ("*~", "*.sw[op-x]", ".#*", "#*#", "4913")
+"""Files that editors have beside those that are being written: whoever types has not saved."""
 
 SKIPPED = (OUTPUT, "node_modules", "target", "zig-out", "zig-cache", "__pycache__")
 """Directories in which nothing is written by hand, beside those whose names start with a point."""
@@ -88,12 +92,13 @@ def read_project(directory: str) -> Project:
 
 
 def files_of(directory: str) -> list[str]:
-    """The files of a project as paths in it, in order; not what tools made of them."""
+    """The files of a project as paths in it, in order; not what tools made of them, nor what editors keep for themselves."""
     found = []
     for where, directories, names in os.walk(directory):
         directories[:] = sorted(name for name in directories if name not in SKIPPED and not name.startswith("."))
         inside = os.path.relpath(where, directory)
-        found += [os.path.normpath(os.path.join(inside, name)) for name in sorted(names)]
+        written = [name for name in sorted(names) if not any(fnmatchcase(name, pattern) for pattern in _EDITORS)]
+        found += [os.path.normpath(os.path.join(inside, name)) for name in written]
     return [name for name in found if os.path.isfile(os.path.join(directory, name))]
 
 
