@@ -1,4 +1,4 @@
-"""`python tests/fuzz --target modules|events|answers|frames [--minutes N | --count N] [--from N] [--save DIR]`."""
+"""`python tests/fuzz --target modules|snapshots|events|answers|frames|plugins|components [--minutes N | --count N] [--from N] [--save DIR]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-sys.path[:0] = [str(_HERE), str(_HERE.parent / "execution"), str(_HERE.parent)]
+sys.path[:0] = [str(_HERE.parent / name) for name in ("fuzz", "execution", "components", "wasi_http", "extism", ".")]
 
 _SAY_SECONDS = 60.0
 
@@ -20,7 +20,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python tests/fuzz", description="Made-up input for wasmrun: each is to end in a value or a typed error."
     )
-    parser.add_argument("--target", required=True, choices=("modules", "events", "answers", "frames"))
+    parser.add_argument(
+        "--target",
+        required=True,
+        choices=("modules", "snapshots", "events", "answers", "frames", "plugins", "components"),
+    )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (default: 1)")
     parser.add_argument("--count", type=int, help="so many inputs, however long that takes")
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="N", help="the number of the first input")
@@ -40,16 +44,16 @@ def main() -> int:
                 said = time.monotonic()
                 print(f"… {number - options.first} inputs", file=sys.stderr, flush=True)
 
-    if options.target == "modules":
-        return _modules(numbers(), options.save)
+    if options.target in ("modules", "snapshots"):
+        return _modules(numbers(), options.save, snapshot=options.target == "snapshots")
     return _values(options.target, numbers())
 
 
-def _modules(numbers: Iterator[int], saved: Path) -> int:
+def _modules(numbers: Iterator[int], saved: Path, *, snapshot: bool) -> int:
     import modules  # on the path since a moment ago
 
     with tempfile.TemporaryDirectory(prefix="wasmrun-fuzz-") as directory:
-        target = modules.Modules(Path(directory), saved)
+        target = modules.Modules(Path(directory), saved, snapshot=snapshot)
         try:
             for number in numbers:
                 target.try_one(number)
@@ -67,9 +71,9 @@ def _modules(numbers: Iterator[int], saved: Path) -> int:
 
 
 def _values(name: str, numbers: Iterator[int]) -> int:
-    import targets  # as above
+    import hunting  # as above
 
-    counts = targets.hunt_for(name, numbers)
+    counts = hunting.hunt_for(name, numbers)
     print(name, dict(counts.most_common()))
     return 0
 

@@ -1,6 +1,6 @@
 """In process: an `Executor` in a process of its own, so that whoever gives it modules sees a crash of the engine.
 
-``python inprocess.py CACHE_DIR``: a line ``NUMBER ENTRY PATH`` in, a line with the verdict out.
+``python inprocess.py CACHE_DIR``: a line ``NUMBER ENTRY SNAPSHOT PATH`` in, a line with the verdict out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class InProcess:
         self._cache_dir = cache_dir
         self._process: subprocess.Popen[str] | None = None
 
-    def judge(self, number: int, entry: str | None, path: Path) -> str:
+    def judge(self, number: int, entry: str | None, path: Path, *, snapshot: bool = False) -> str:
         """The verdict of the module in *path*. Raises `Crashed`."""
         if self._process is None:
             self._process = subprocess.Popen(
@@ -38,7 +38,7 @@ class InProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(f"{number} {entry or '-'} {path}\n")
+            process.stdin.write(f"{number} {entry or '-'} {int(snapshot)} {path}\n")
             answer = process.stdout.readline().rstrip("\n")
         except BrokenPipeError:
             answer = ""
@@ -62,9 +62,9 @@ def main() -> None:
     """Judge module after module, until there is no more input."""
     with wasmrun.Executor(cache_dir=sys.argv[1], max_sandboxes=10) as executor:
         for line in sys.stdin:
-            number, entry, path = line.rstrip("\n").split(" ", 2)
+            number, entry, snapshot, path = line.rstrip("\n").split(" ", 3)
             module = Path(path).read_bytes()
-            function = verdicts.given(module, None if entry == "-" else entry, int(number))
+            function = verdicts.given(module, None if entry == "-" else entry, int(number), snapshot=snapshot == "1")
             try:
                 verdict = verdicts.judge(executor, function)
             except Exception as error:

@@ -28,12 +28,14 @@ class Modules:
     """Runs made-up modules on both executors and counts what became of them; saves each that ended otherwise.
 
     ``counts`` are by executor and verdict, ``found`` the paths of what was saved, each with what was wrong;
-    ``slowest`` are the seconds of the module that took longest, compiling and both runs.
+    ``slowest`` are the seconds of the module that took longest, compiling and both runs. With *snapshot*, they begin
+    as their start-up left them.
     """
 
-    def __init__(self, directory: Path, saved: Path) -> None:
+    def __init__(self, directory: Path, saved: Path, *, snapshot: bool = False) -> None:
         self._directory = directory
         self._saved = saved
+        self._snapshot = snapshot
         self._in_process = inprocess.InProcess(directory / "cache")
         self._behind_walls = wasmrun.ProcessExecutor(processes=1, cache_dir=directory / "cache")
         self.made: Counter[str] = Counter()
@@ -49,12 +51,13 @@ class Modules:
         path.write_bytes(made.module)
         began = time.monotonic()
         try:
-            first = self._in_process.judge(number, made.entry, path)
+            first = self._in_process.judge(number, made.entry, path, snapshot=self._snapshot)
         except inprocess.Crashed as crash:
             first = f"Crashed {crash}"
         self._note("Executor", first, path)
         try:
-            second = verdicts.judge(self._behind_walls, verdicts.given(made.module, made.entry, number))
+            function = verdicts.given(made.module, made.entry, number, snapshot=self._snapshot)
+            second = verdicts.judge(self._behind_walls, function)
         except Exception as error:
             second = f"WRONG {type(error).__name__}: {error}"
         self._note("ProcessExecutor", second, path)

@@ -7,9 +7,8 @@ import copy
 import itertools
 import math
 import socket
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -50,32 +49,6 @@ def hunt(target: Target, examples: int, seed: int | None = None) -> Counter[str]
 
     (test if seed is None else hypothesis.seed(seed)(test))()
     return counts
-
-
-def hunt_for(name: str, numbers: Iterable[int]) -> Counter[str]:
-    """Check the targets of *name* with seed after seed, on both executors; how the cases ended."""
-    counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="wasmrun-fuzz-") as directory, contextlib.ExitStack() as stack:
-        cache_dir = Path(directory) / "cache"
-        executors: list[AnyExecutor] = [
-            stack.enter_context(wasmrun.Executor(cache_dir=cache_dir)),
-            stack.enter_context(wasmrun.ProcessExecutor(processes=1, cache_dir=cache_dir)),
-        ]
-        for number in numbers:
-            for target in targets_of(name, executors):
-                counts += hunt(target, 100, seed=number)
-    return counts
-
-
-def targets_of(name: str, executors: Iterable[AnyExecutor]) -> Iterator[Target]:
-    """The targets that have the name *name* on the command line."""
-    if name == "frames":
-        yield from (Frames(), Records())
-    for executor in executors:
-        if name == "events":
-            yield Events(executor)
-        elif name == "answers":
-            yield from (Answers(executor), Places(executor), Outputs(executor), Requests(executor))
 
 
 def is_plain(value: object) -> bool:

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 import wasmrun
 
 MADE = 30
+BEGUN = 10
 
-
-@pytest.mark.skipif(
+with_smith = pytest.mark.skipif(
     smith.tool() is None and "CI" not in os.environ, reason="wasm-tools is not there: pip install 'wasmrun[test]'"
 )
+
+
+@with_smith
 def test_made_up_module_is_refused_or_ends(tmp_path: Path) -> None:
     """Modules of `wasm-tools smith` and `mutate`, on an `Executor` in a child process and on worker processes."""
     target = modules.Modules(tmp_path, tmp_path / "found")
@@ -34,6 +37,20 @@ def test_made_up_module_is_refused_or_ends(tmp_path: Path) -> None:
     for counts in target.counts.values():
         assert counts.total() == MADE
         assert {verdicts.ANSWER, "InvalidFunction", "GuestTrap"} <= set(counts)
+
+
+@with_smith
+def test_made_up_module_that_began_before_is_refused_or_ends(tmp_path: Path) -> None:
+    """From a snapshot of its start-up, whatever that did."""
+    target = modules.Modules(tmp_path, tmp_path / "found", snapshot=True)
+    try:
+        for number in range(BEGUN):
+            target.try_one(number)
+    finally:
+        target.close()
+    assert not target.found
+    for counts in target.counts.values():
+        assert {verdicts.ANSWER, "InvalidFunction"} <= set(counts)
 
 
 def test_crash_of_the_process_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,9 @@ def same(value: Any) -> Any:
     return value
 
 
-def given(module: bytes | str, entry: str | None, number: int) -> wasmrun.Function:
+def given(module: bytes | str, entry: str | None, number: int, *, snapshot: bool = False) -> wasmrun.Function:
     """The function of a module that was made up; *number* chooses its settings."""
-    settings = dict(LIMITS)
+    settings = LIMITS | {"snapshot": snapshot}
     if number % 10 == 0:
         # Without fuel it is the clock that ends it.
         settings.update(fuel=None, timeout="30ms")

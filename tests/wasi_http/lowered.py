@@ -51,6 +51,33 @@ FUNCTIONS = {
         "poll", "poll", '(param "in" (list (borrow $pollable))) (result (list u32))', "memory realloc",
         "(param i32 i32 i32)",
     ),
+    "now-or-later": (
+        "poll", "[method]pollable.block", '(param "self" (borrow $pollable))', "", "(param i32)",
+    ),
+    "append": (
+        "types", "[method]fields.append",
+        '(param "self" (borrow $f)) (param "name" string) (param "value" (list u8)) (result (result (error $header-error)))',
+        "memory", "(param i32 i32 i32 i32 i32 i32)",
+    ),
+    "get": (
+        "types", "[method]fields.get",
+        '(param "self" (borrow $f)) (param "name" string) (result (list (list u8)))', "memory realloc",
+        "(param i32 i32 i32 i32)",
+    ),
+    "entries": (
+        "types", "[method]fields.entries", '(param "self" (borrow $f)) (result (list (tuple string (list u8))))',
+        "memory realloc", "(param i32 i32)",
+    ),
+    "clone": ("types", "[method]fields.clone", '(param "self" (borrow $f)) (result (own $f))', "", "(param i32) (result i32)"),
+    "path": (
+        "types", "[method]incoming-request.path-with-query", '(param "self" (borrow $in)) (result (option string))',
+        "memory realloc", "(param i32 i32)",
+    ),
+    "write": (
+        "streams", "[method]output-stream.blocking-write-and-flush",
+        '(param "self" (borrow $output-stream)) (param "contents" (list u8)) (result (result (error $stream-error)))',
+        "memory", "(param i32 i32 i32 i32)",
+    ),
     "after": ("clock", "subscribe-duration", '(param "when" u64) (result (own $p))', "", "(param i64) (result i32)"),
 }  # fmt: skip
 """By what the module calls it: interface, function, type, what lowering it takes, and the type that it has then."""
@@ -58,8 +85,11 @@ FUNCTIONS = {
 _OPTIONS = {"memory": "(memory $m)", "realloc": '(realloc (core func $l "realloc"))'}
 
 
-def proxy(handle: str, *names: str, pages: int = 2) -> str:
-    """A component that runs *handle* for a request: it may call the functions of these *names*, and answers nothing."""
+def proxy(handle: str, *names: str, functions: str = "", pages: int = 2) -> str:
+    """A component that runs *handle* for a request, and answers nothing.
+
+    It may call the functions of these *names*, and *functions* of its own.
+    """
     wanted = {name: FUNCTIONS[name] for name in names}
 
     def exported(interface: str) -> str:
@@ -95,7 +125,7 @@ def proxy(handle: str, *names: str, pages: int = 2) -> str:
   {lowered}
   (core module $guest
     (import "l" "memory" (memory {pages}))
-    {imported}
+    {imported} {functions}
     (func (export "handle") (param i32 i32) (local $n i32) (local $at i32) (local $handle i32) {handle}))
   (core instance $i (instantiate $guest (with "l" (instance $l)) (with "h" (instance {given}))))
   (func $handle (param "request" (own $request)) (param "response-out" (own $outparam))
