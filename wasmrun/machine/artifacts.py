@@ -22,6 +22,7 @@ from collections.abc import Iterator
 
 from wasmrun.hints import Any, NamedTuple
 from wasmrun.logger import Logger
+from wasmrun.machine.shortage import shortage
 from wasmrun.machine.wasmfile import Facts
 
 _log = Logger("wasmrun.artifacts")
@@ -125,14 +126,17 @@ class ArtifactCache:
         raise OSError(0, "its secret can neither be read nor made")
 
     def open(self, key: str) -> Artifact | None:
-        """The artifact *key*, checked against its tag; None where there is none.
+        """The artifact *key*, checked against its tag; None where there is none. Raises `HostError` without descriptors.
 
         Load through the descriptor: another file may have the name by then. The caller closes it.
         """
         try:
             tag = self._open_tag(key)
             descriptor = os.open(self._path(key + _CODE), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
+        except OSError as error:
+            short = shortage("to load a module", error.errno)
+            if short is not None:
+                raise short from None
             return None
         try:
             status = os.fstat(descriptor)

@@ -23,6 +23,7 @@ from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.limits import MIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
+from wasmrun.machine.shortage import shortage
 from wasmrun.machine.wasmfile import Facts
 from wasmrun.settings import Frozen, Setting, duration, size
 from wasmrun.units import format_duration, format_size
@@ -104,7 +105,9 @@ def run_child(
             "make it smaller, or allow more with CompileLimits(wall=…)"
         ) from None
     except OSError as error:
-        raise HostError(f"no child process to compile in: {error}") from error
+        raise shortage("to compile a module", error.errno) or HostError(
+            f"no child process to compile in: {error}"
+        ) from error
 
 
 def _environment() -> dict[str, str]:

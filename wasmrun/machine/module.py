@@ -12,6 +12,7 @@ from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import Artifact
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.shortage import shortage_in
 from wasmrun.machine.wasmfile import Facts
 
 if TYPE_CHECKING:
@@ -143,7 +144,10 @@ def load_descriptor(engine: Engine, descriptor: int, facts: Facts) -> Module | C
 
 def _loaded(engine: Engine, error: int | None, out: ctypes.c_void_p, facts: Facts, artifact_bytes: int) -> Module:
     if error:
-        raise InvalidFunction(f"the module does not fit this engine: {printable(_causes(capi.take_error(error)))}")
+        text = capi.take_error(error)
+        raise shortage_in("to load a module", text) or InvalidFunction(
+            f"the module does not fit this engine: {printable(_causes(text))}"
+        )
     return Module(engine, out.value or 0, facts, artifact_bytes)
 
 

@@ -9,6 +9,7 @@ from wasmrun.machine import capi
 from wasmrun.machine.components import binding
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.module import Code
+from wasmrun.machine.shortage import shortage_in
 from wasmrun.machine.wasmfile import Facts
 
 
@@ -35,5 +36,8 @@ def load_component(
     else:
         error = binding.component_deserialize(engine.pointer, artifact, len(artifact), capi.addressof(out))
     if error:
-        raise InvalidFunction(f"the component does not fit this engine: {printable(capi.take_error(error))}")
+        text = capi.take_error(error)
+        raise shortage_in("to load a component", text) or InvalidFunction(
+            f"the component does not fit this engine: {printable(text)}"
+        )
     return Component(engine, out.value or 0, facts, artifact_bytes or len(artifact))
