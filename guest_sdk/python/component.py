@@ -101,7 +101,7 @@ def _decoded(text: str) -> Any:
 def _depth(text: str) -> int:
     """How deep the JSON *text* nests, or more where it is none."""
     brackets = _NO_BRACKETS.sub("", text)
-    return max(itertools.accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
+    return max(itertools.accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0)
 
 
 def _no_constant(name: str) -> Any:

@@ -153,6 +153,10 @@ def test_event_nests_400_levels_and_not_without_end(executor: wasmrun.Executor, 
         assert echo(opening * 100_000).error.type == "InvalidInput"
     text = "[{" * 100_000 + '\\"' + "[" * 500
     assert echo(json.dumps(text).encode()).value == text
+    # One that is nothing else has no bracket to count, and comes as far as the handler, which takes no text.
+    error = executor.run(function, json.dumps("[" * 500).encode()).error
+    assert isinstance(error, wasmrun.GuestError)
+    assert error.type == "TypeError"
     wide = [[]] * 10_000
     assert echo(json.dumps(wide).encode()).value == wide
 
