@@ -88,6 +88,10 @@ def importing(*items: str) -> str:
             "cannot be instantiated: .*",
         ),
         (
+            importing(*(f'"wasi:cli/exit@0.2.{at}" (instance)' for at in range(11))),
+            "imports 11 versions of wasi:cli/exit; at most 10 are linked",
+        ),
+        (
             importing('"wasi:cli/stdout@0.2.0" (instance (export "get-all" (func)))'),
             "cannot be instantiated: .*",
         ),

@@ -12,20 +12,22 @@ import pytest
 from wasmrun.errors import GuestTrap, InvalidAnswer, ResultTooLarge
 from wasmrun.machine.abi.wasi_http import WasiHttpCodec
 from wasmrun.machine.components import binding
-from wasmrun.machine.components.binding import Value
-from wasmrun.machine.proxy.carriers import (
+from wasmrun.machine.components.binding import (
     BOOL,
     LIST,
-    MOST_ITEMS,
     OPTION,
     RESOURCE,
     RESULT,
-    SIZE,
     STRING,
     TUPLE,
     U8,
     U64,
     VARIANT,
+    Value,
+)
+from wasmrun.machine.proxy.carriers import (
+    MOST_ITEMS,
+    SIZE,
     Bytes,
     Carrier,
     List,

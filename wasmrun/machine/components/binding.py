@@ -44,7 +44,8 @@ class Item(ctypes.Structure):
 check_layout(((Value, 32), (ValueType, 16), (Item, 24)))
 
 # Kinds of values (wasmtime_component_valkind_t).
-BOOL, U32, U64, STRING, LIST, ENUM, RESULT, RESOURCE = 0, 6, 8, 12, 13, 17, 19, 21
+BOOL, U8, U16, U32, U64, STRING, LIST, RECORD, TUPLE, VARIANT, ENUM, OPTION, RESULT = 0, 2, 4, 6, 8, *range(12, 20)
+RESOURCE = 21
 # Kinds of types (wasmtime_component_valtype_kind_t), by the names that WIT has for them.
 TYPE_NAMES = (
     "bool", "s8", "s16", "s32", "s64", "u8", "u16", "u32", "u64", "f32", "f64", "char", "string", "list", "record",
@@ -70,6 +71,7 @@ linker_new = declare(quick, "wasmtime_component_linker_new", _P, _P)
 linker_delete = declare(quick, "wasmtime_component_linker_delete", None, _P)
 linker_allow_shadowing = declare(quick, "wasmtime_component_linker_allow_shadowing", None, _P, c_bool)
 linker_add_wasi = declare(quick, "wasmtime_component_linker_add_wasip2", _P, _P)
+linker_stub = declare(quick, "wasmtime_component_linker_define_unknown_imports_as_traps", _P, _P, _P)
 linker_root = declare(quick, "wasmtime_component_linker_root", _P, _P)
 place_add = declare(quick, "wasmtime_component_linker_instance_add_instance", _P, _P, c_char_p, _N, _P)
 place_delete = declare(quick, "wasmtime_component_linker_instance_delete", None, _P)
@@ -87,6 +89,8 @@ call = declare(slow, "wasmtime_component_func_call", _P, _P, _P, _P, _N, _P, _N)
 value_delete = declare(quick, "wasmtime_component_val_delete", None, _P)
 value_new = declare(quick, "wasmtime_component_val_new", _P, _P)
 list_new = declare(quick, "wasmtime_component_vallist_new_uninit", None, _P, _N)
+tuple_new = declare(quick, "wasmtime_component_valtuple_new_uninit", None, _P, _N)
+record_new = declare(quick, "wasmtime_component_valrecord_new_uninit", None, _P, _N)
 resource_type_new = declare(quick, "wasmtime_component_resource_type_new_host", _P, c_uint32)
 resource_type_delete = declare(quick, "wasmtime_component_resource_type_delete", None, _P)
 resource_new = declare(quick, "wasmtime_component_resource_host_new", _P, c_bool, c_uint32, c_uint32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from wasmrun.errors import InvalidFunction, printable
@@ -30,12 +31,17 @@ PROXY = re.compile(r"wasi:http/incoming-handler@0\.2\.\d+")
 """The export of components that answer HTTP requests."""
 
 
+_MOST_VERSIONS = 10
+"""Versions of one interface of WASI that a component may import: each is linked by itself."""
+
+
 def check(function: Function, component: Component, exchanges: Mapping[str, Exchange] | None = None) -> Offered:
     """What *component* imports besides WASI, once it is sure that all of it is granted, and that it fits.
 
     Raises `InvalidFunction`.
     """
     offered = _check_imports(function, component, exchanges or {})
+    _check_versions(component)
     _check_sizes(function, component)
     check_directories(function)
     return offered
@@ -86,6 +92,19 @@ def _check_imports(function: Function, component: Component, exchanges: Mapping[
     if refused:
         raise InvalidFunction(_refusal(refused))
     return offered
+
+
+def _check_versions(component: Component) -> None:
+    versions = Counter(
+        name.partition("@")[0]
+        for name, type_ in component.imports.items()
+        if type_ == "instance" and name[:5] == "wasi:"
+    )
+    for interface, count in versions.items():
+        if count > _MOST_VERSIONS:
+            raise InvalidFunction(
+                f"the component imports {count} versions of {printable(interface)}; at most {_MOST_VERSIONS} are linked"
+            )
 
 
 def is_offered(name: str) -> bool:

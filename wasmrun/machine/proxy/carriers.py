@@ -13,24 +13,29 @@ from typing import Any, Protocol
 from wasmrun.errors import GuestTrap
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding
-from wasmrun.machine.components.binding import Value, addressof
-
-BOOL, U8, U16, U32, U64, STRING, LIST, RECORD, TUPLE, VARIANT, ENUM, OPTION, RESULT, RESOURCE = (
-    *(0, 2, 4, 6, 8, 12, 13, 14, 15, 16, 17, 18, 19),
-    21,
+from wasmrun.machine.components.binding import (
+    BOOL,
+    LIST,
+    OPTION,
+    RECORD,
+    RESOURCE,
+    RESULT,
+    STRING,
+    TUPLE,
+    U8,
+    U16,
+    U32,
+    U64,
+    VARIANT,
+    Value,
+    addressof,
 )
-"""Kinds of values (wasmtime_component_valkind_t)."""
 
 SIZE = 4
 """Words of a value."""
 
 MOST_ITEMS = 32 * 1024
 """Items of a list that is no list of bytes: as many fields as there may be, and each takes longer than its fuel says."""
-
-_tuple_new = capi.declare(capi.quick, "wasmtime_component_valtuple_new_uninit", None, ctypes.c_void_p, ctypes.c_size_t)
-_record_new = capi.declare(
-    capi.quick, "wasmtime_component_valrecord_new_uninit", None, ctypes.c_void_p, ctypes.c_size_t
-)
 
 
 class Holder(Protocol):
@@ -188,7 +193,7 @@ class Tuple(Carrier):
         return tuple(item.read(holder, inner, place * SIZE) for place, item in enumerate(self._items))
 
     def write(self, holder: Holder, words: Words, at: int, value: tuple[Any, ...]) -> None:
-        _tuple_new(addressof(words) + (at + 1) * 8, len(self._items))
+        binding.tuple_new(addressof(words) + (at + 1) * 8, len(self._items))
         words[at] = TUPLE
         inner = words_at(words[at + 2], len(self._items))
         for place, item in enumerate(self._items):
@@ -204,7 +209,7 @@ class Record(Carrier):
         self._fields = fields
 
     def write(self, holder: Holder, words: Words, at: int, value: tuple[Any, ...]) -> None:
-        _record_new(addressof(words) + (at + 1) * 8, len(self._fields))
+        binding.record_new(addressof(words) + (at + 1) * 8, len(self._fields))
         words[at] = RECORD
         entry = 2 + SIZE
         inner = (ctypes.c_uint64 * (entry * len(self._fields))).from_address(words[at + 2])

@@ -5,11 +5,11 @@ Resources have one type wherever they are used. So an interface that only uses a
 
 from __future__ import annotations
 
-import ctypes
 from typing import TYPE_CHECKING
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.machine import capi
+from wasmrun.machine.components import binding
 from wasmrun.machine.components.link import Link, Offered
 from wasmrun.machine.components.linker import Body, Linker
 from wasmrun.machine.proxy import world
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from wasmrun.machine.hostcalls import Exchange
     from wasmrun.machine.instance import Instance
 
-_stub_the_rest = capi.declare(
-    capi.quick,
-    "wasmtime_component_linker_define_unknown_imports_as_traps",
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-)
-
 
 class ProxyLink(Link):
     """A proxy component with its imports resolved; *exchange* answers its HTTP requests, where it may make any."""
@@ -39,7 +31,7 @@ class ProxyLink(Link):
         self._exchange = exchange
         for name in component.imports:
             _define(self._linker, name)
-        error = _stub_the_rest(self._linker.pointer, component.pointer)
+        error = binding.linker_stub(self._linker.pointer, component.pointer)
         if error:
             self.close()
             raise InvalidFunction(f"the component's imports cannot be satisfied: {printable(capi.take_error(error))}")
