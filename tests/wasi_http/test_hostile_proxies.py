@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from lowered import proxy, times
 
 import wasmrun
 from wasmrun.base_executor import BaseExecutor
+from wasmrun.machine.proxy.host import Host
+from wasmrun.machine.proxy.resources import Arrived
 
 
 def test_result_that_there_is_no_handle_for_is_not_written(executor: BaseExecutor) -> None:
@@ -67,3 +74,30 @@ def test_what_the_host_holds_for_a_guest_is_bounded(executor: BaseExecutor, code
     function = wasmrun.Function(code, event_bytes="1MiB", result_bytes="1MiB")
     with pytest.raises(wasmrun.GuestTrap, match=message):
         executor.invoke(function, {})
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What goes by itself goes at once, and what is in a cycle stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive(kind: type) -> list[Any]:
+    """The objects of it that there are."""
+    return [found for found in gc.get_objects() if type(found) is kind]
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_bodies_go_with_their_event_and_hosts_with_their_sandbox(cache_dir: Path) -> None:
+    """Not when somebody collects: a hundred events would have a hundred bodies by then."""
+    function = wasmrun.Function(proxy("(drop (call $fields))", "fields"), warm=0)
+    with wasmrun.Executor(cache_dir=cache_dir) as executor:
+        for _ in range(10):
+            with pytest.raises(wasmrun.InvalidAnswer):
+                executor.invoke(function, {"body": "x" * 1_000_000})
+        assert not alive(Arrived)
+    # Other executors have theirs.
+    assert not [host for host in alive(Host) if host.instance.program.function is function]

@@ -238,3 +238,5 @@ class Instance:
             self.engine.give_record(record)
             # The tracebacks of the errors hold this object.
             self.output = self.fault = self.host_failure = None
+            # So does the host of a proxy, which holds bodies, too.
+            self.proxy = None  # type: ignore[assignment]  # nobody asks a deleted one

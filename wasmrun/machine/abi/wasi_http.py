@@ -88,6 +88,7 @@ class WasiHttp(WasiHttpCodec):
             raise InvalidFunction(
                 f"the export {entry}.handle {what}; build the component for the world wasi:http/proxy"
             )
+        self._is_reused = function.reuse
         for name, is_set in (("raw", function.raw), ("dirs", function.dirs), ("args", function.args)):
             if is_set:
                 raise InvalidFunction(f"{name}: not for a component of wasi:http/proxy, which takes requests alone")
@@ -99,9 +100,18 @@ class WasiHttp(WasiHttpCodec):
 
     def call(self, instance: Instance, payload: bytes) -> bytes:
         """Hand the request over and take the response."""
-        method, target, scheme, authority, fields, body = messages.decode(payload)
         host = instance.proxy
         host.begin()
+        try:
+            return self._answered(instance, payload)
+        finally:
+            if not self._is_reused:
+                # It may be a while until the sandbox is destroyed, and others are spent meanwhile.
+                host.forget()
+
+    def _answered(self, instance: Instance, payload: bytes) -> bytes:
+        method, target, scheme, authority, fields, body = messages.decode(payload)
+        host = instance.proxy
         headers = [(name, value) for name, value in fields]
         request = IncomingRequest(method, target, scheme, authority, headers, host.arrived(body))
         words, at = instance.words, instance.record + VALUES

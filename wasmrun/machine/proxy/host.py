@@ -61,6 +61,11 @@ class Host:
         self.start_ns = time.monotonic_ns()
         self.response: OutgoingResponse | Wrong | None = None
 
+    def forget(self) -> None:
+        """Let go of all that the guest has: it does not run again."""
+        self.table = Table()
+        self.response = None
+
     def arrived(self, data: bytes) -> list[Arrived]:
         """A body that came, for the guest to consume once."""
         return [Arrived(self._bodies, data)]
