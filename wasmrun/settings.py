@@ -6,7 +6,6 @@ an option has one name, one default and one explanation.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from wasmrun.errors import InvalidFunction
@@ -144,10 +143,10 @@ def whole(value: object) -> int:
         raise ValueError(f"must be a whole number, not {value!r}")
     try:
         number = float(value) if isinstance(value, str) and not value.lstrip("-").isdigit() else value
-        if isinstance(number, float) and (not math.isfinite(number) or number != int(number)):
+        if isinstance(number, float) and number != int(number):
             raise ValueError
         return int(number)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of an infinite one
         raise ValueError(f"must be a whole number, not {value!r}") from None
 
 

@@ -5,8 +5,9 @@ An `Executor` is one of `concurrent.futures`, which takes longer to load than a 
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
-import threading
 
 from wasmrun.calls import DEFAULTS, check_function
 from wasmrun.core import Core, Settings
@@ -55,5 +56,7 @@ class Single:
                     raise KeyboardInterrupt from None
 
     def close(self) -> None:
-        """Free everything in the background."""
-        threading.Thread(target=self._core.close, name="wasmrun-closer", daemon=True).start()
+        """Free everything in the background; at the interpreter's exit, where no thread can be had."""
+        # Not by the threading module, which waits until the thread runs.
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(self._core.close, ())

@@ -9,7 +9,8 @@ from wasmrun.hints import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import timedelta
 
-_NUMBER = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-zµ]*)\s*", re.ASCII)
+_NUMBER = r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-zµ]*)\s*"
+"""A number and a unit. Not compiled yet: most numbers come without a text."""
 
 _SIZES = {
     "": 1, "b": 1,
@@ -59,7 +60,7 @@ def _seconds(value: timedelta) -> float:
 
 
 def _scaled(text: str, units: dict[str, int] | dict[str, float], what: str, example: str) -> float:
-    found = _NUMBER.fullmatch(text) if isinstance(text, str) else None
+    found = re.fullmatch(_NUMBER, text, re.ASCII) if isinstance(text, str) else None
     scale = units.get(found[2].lower()) if found else None
     if found is None or scale is None:
         raise ValueError(f"{text!r} is not a {what}; write for instance {example}")

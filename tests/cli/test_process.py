@@ -258,10 +258,11 @@ NOT_FOR_A_RUN = {
         "email",
         "hashlib",
     ),
-    *("importlib.metadata", "importlib.resources", "inspect", "linecache", "logging", "pathlib", "pickle", "psutil"),
+    *("importlib.metadata", "importlib.resources", "importlib.util", "inspect", "linecache", "logging", "pathlib"),
+    *("pickle", "psutil"),
     *("random", "rich", "shutil", "socket", "string", "subprocess", "tempfile", "textwrap", "tokenize", "traceback"),
     *("typing", "uuid", "wasmrun.base_executor", "wasmrun.bench", "wasmrun.executor", "wasmrun.machine.compiler"),
-    *("wasmrun.processes", "wasmrun.projects", "wasmtime"),
+    *("wasmrun.machine.wasmfile", "wasmrun.processes", "wasmrun.projects", "wasmtime"),
 }
 """What a run of a compiled function does without, because each takes longer to load than the function to run."""
 

@@ -15,7 +15,7 @@ import wasmrun
 from wasmrun.base_executor import BaseExecutor
 from wasmrun.machine import capi
 from wasmrun.machine.components.file import scan_component
-from wasmrun.machine.wasmfile import Facts
+from wasmrun.machine.facts import Facts
 
 TEXTS = '(param "request" string) (result (result string (error string)))'
 

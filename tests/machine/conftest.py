@@ -16,13 +16,14 @@ from wasmrun.machine import capi
 from wasmrun.machine.compiler import CompileLimits
 from wasmrun.machine.config import EngineSettings, new_config
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import is_wasm
 from wasmrun.machine.hotpath import check_kind
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.loader import Loader, read_source
 from wasmrun.machine.program import Program
 from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
-from wasmrun.machine.wasmfile import is_wasm, scan
+from wasmrun.machine.wasmfile import scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

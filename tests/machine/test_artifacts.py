@@ -22,8 +22,9 @@ from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable, default_dire
 from wasmrun.machine.compiler import CompileLimits, compile_module
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.loader import Loader
-from wasmrun.machine.wasmfile import Facts, scan
+from wasmrun.machine.wasmfile import scan
 
 FUNCTION = wasmrun.Function('(module (func (export "five") (result i32) (i32.const 5)))')
 OTHER = wasmrun.Function('(module (func (export "six") (result i32) (i32.const 6)))')

@@ -21,8 +21,8 @@ from wasmrun.limits import KIB, MIB
 from wasmrun.machine.compiler import CompileLimits, compile_module
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.module import load_bytes
-from wasmrun.machine.wasmfile import Facts
 
 SETTINGS = EngineSettings(512 * KIB, True)
 

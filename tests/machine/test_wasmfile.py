@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmrun.machine import capi
-from wasmrun.machine.wasmfile import MOST, MOST_WITHIN, Facts, is_wasm, scan
+from wasmrun.machine.facts import Facts, is_wasm
+from wasmrun.machine.wasmfile import MOST, MOST_WITHIN, scan
 
 HEADER = b"\0asm\1\0\0\0"
 EXAMPLES = sorted((Path(__file__).parents[2] / "guest_sdk" / "c" / "examples").glob("*.wasm"))

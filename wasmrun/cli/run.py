@@ -40,6 +40,7 @@ def run(
         else:
             value = event_for(data, is_raw=program.abi.is_raw)
         result = single.run(function, value)
+        return _show(result, program.abi.is_raw, report_form, as_json, wants_bytes=function.raw)
     except WasmrunError as error:
         if as_json:
             print_json({"value": None, "error": _error(error), "report": None, "logs": []})
@@ -48,7 +49,6 @@ def run(
     finally:
         # Nobody waits for the rest: the process ends with the command.
         single.close()
-    return _show(result, program.abi.is_raw, report_form, as_json, wants_bytes=function.raw)
 
 
 def _show(result: Result, is_raw: bool, report_form: str, as_json: bool, *, wants_bytes: bool) -> int:

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 
 from wasmrun.hints import Any, NamedTuple
 from wasmrun.logger import Logger
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.shortage import shortage
-from wasmrun.machine.wasmfile import Facts
 
 _log = Logger("wasmrun.artifacts")
 

@@ -19,7 +19,6 @@ import ctypes
 import os
 import sys
 from ctypes import c_bool, c_char_p, c_int64, c_size_t, c_ssize_t, c_uint8, c_uint32, c_uint64, c_void_p
-from importlib.machinery import PathFinder
 
 from wasmrun.errors import HostError
 from wasmrun.hints import Any
@@ -40,7 +39,9 @@ def find_library() -> str:
 
     Raises `HostError` that names the remedy when there is none, or one of another version.
     """
-    spec = PathFinder.find_spec("wasmtime")
+    # Asked as an import asks them: importlib.util would do the same once it is loaded.
+    specs = (finder.find_spec("wasmtime", None) for finder in sys.meta_path)
+    spec = next((spec for spec in specs if spec is not None), None)
     if spec is None or not spec.submodule_search_locations:
         raise HostError(f"the wasmtime package is not installed; {_INSTALL}")
     if sys.platform != "linux":

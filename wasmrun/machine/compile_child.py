@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wasmrun.machine.wasmfile import Facts
+    from wasmrun.machine.facts import Facts
 
 _MOST_VALUES = 50_000
 """Parameters and results of all that is imported and exported: each is read anew whenever the module is loaded."""
@@ -47,7 +47,7 @@ def bound(job: dict[str, Any]) -> None:
 def read(job: dict[str, Any], source: bytes) -> bytes:
     """The binary form of the module in *source*. Raises `ValueError`."""
     from wasmrun.machine import capi
-    from wasmrun.machine.wasmfile import is_wasm
+    from wasmrun.machine.facts import is_wasm
 
     if not is_wasm(source) and job["is_text"]:
         vec = capi.ByteVec()
@@ -62,7 +62,8 @@ def read(job: dict[str, Any], source: bytes) -> bytes:
 
 
 def _compile(job: dict[str, Any], source: bytes) -> tuple[dict[str, object], bytes]:
-    from wasmrun.machine.wasmfile import is_component, is_wasm, scan
+    from wasmrun.machine.facts import is_component, is_wasm
+    from wasmrun.machine.wasmfile import scan
 
     source = read(job, source)
     if not is_wasm(source):

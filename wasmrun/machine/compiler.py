@@ -23,8 +23,8 @@ from wasmrun.errors import HostError, InvalidFunction, printable
 from wasmrun.limits import MIB
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.shortage import shortage
-from wasmrun.machine.wasmfile import Facts
 from wasmrun.settings import Frozen, Setting, duration, size
 from wasmrun.units import format_duration, format_size
 

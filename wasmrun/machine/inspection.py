@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
 from wasmrun.machine import origin, wasi
+from wasmrun.machine.facts import is_wasm
 from wasmrun.machine.loader import read_source
 from wasmrun.machine.module import PAGE, Import, Module
 from wasmrun.machine.program import check, detect, make_abi
-from wasmrun.machine.wasmfile import is_wasm
 
 if TYPE_CHECKING:
     from wasmrun.machine.components.loaded import Component

@@ -15,9 +15,9 @@ from wasmrun.machine import capi
 from wasmrun.machine.artifacts import Artifact, ArtifactCache, CacheUnusable
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts, is_component, is_wasm
 from wasmrun.machine.module import Module, load_artifact, load_bytes
 from wasmrun.machine.sharing import SharedModules
-from wasmrun.machine.wasmfile import Facts, is_component, is_wasm
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ _NO_SNAPSHOT = (
     "components from interpreted languages do so when they build"
 )
 _FRONT_BYTES = 256 * 1024
-_COMPONENT_TEXT = re.compile(rb"(?:\s|;;[^\n]*\n|\(;.*?;\))*+\(\s*component\b", re.DOTALL)
+_COMPONENT_TEXT = rb"(?:\s|;;[^\n]*\n|\(;.*?;\))*+\(\s*component\b"
+"""How a component begins that is written as text. A pattern that is rarely needed, and so not compiled yet."""
 
 
 class Compiled(NamedTuple):
@@ -300,9 +301,13 @@ def form_of(function: Function) -> str:
         source = module if isinstance(module, bytes) else module.encode(errors="surrogatepass")
     else:
         source = _read_file(module, _FRONT_BYTES)
-    if function.abi in ("component", "wasi-http") or is_component(source) or _COMPONENT_TEXT.match(source):
+    if function.abi in ("component", "wasi-http") or is_component(source) or _is_component_text(source):
         return "component"
     return "plugin" if function.abi is None and b"extism:host/" in source else "module"
+
+
+def _is_component_text(source: bytes) -> bool:
+    return not is_wasm(source) and re.match(_COMPONENT_TEXT, source, re.DOTALL) is not None
 
 
 def settings_for(function: Function, form: str | None = None) -> EngineSettings:

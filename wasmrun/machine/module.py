@@ -12,8 +12,8 @@ from wasmrun.hints import TYPE_CHECKING, NamedTuple
 from wasmrun.machine import capi
 from wasmrun.machine.artifacts import Artifact
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.shortage import shortage_in
-from wasmrun.machine.wasmfile import Facts
 
 if TYPE_CHECKING:
     from typing import Self

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from wasmrun.errors import printable
 from wasmrun.hints import NamedTuple
-from wasmrun.machine.wasmfile import is_wasm
+from wasmrun.machine.facts import is_wasm
 from wasmrun.machine.wasmreader import VALUE_TYPE, Reader
 
 _COMPONENT = b"\x01\0"

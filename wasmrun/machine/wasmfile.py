@@ -6,15 +6,13 @@ module is valid is the engine's to say: where a form begins that it will refuse,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from wasmrun.hints import NamedTuple
 from wasmrun.limits import MOST_TABLE_ELEMENTS
+from wasmrun.machine.facts import Facts, is_component, is_wasm
 from wasmrun.machine.wasmreader import CONSTANT, INDEX, VALUE_TYPE, Reader
 
-MAGIC = b"\0asm"
 _CORE = b"\x01\0\0\0"
-_COMPONENT_LAYER = b"\x01\0"
 
 _SECTIONS = {1: "type", 2: "import", 3: "function", 4: "table", 5: "memory", 6: "global", 7: "export", 9: "element"}
 _START = 8
@@ -30,36 +28,6 @@ MOST_WITHIN = {"type": (100_000, "parameters and results of types"),
 engine, by its parameters and results; each function that a segment names takes room in every sandbox."""
 
 _FUNCTION_TYPE, _TABLE_WITH_VALUE = 0x60, 0x40
-
-
-class Facts(NamedTuple):
-    """What the file of a module says. Memory and table are those it starts with, 0 where it has none.
-
-    Of a component, its modules' numbers together. ``surface`` is what it imports and exports, each as "import" or
-    "export", name and type; a module can be asked for that itself.
-    """
-
-    has_start: bool
-    functions: int
-    imports: int
-    exports: int
-    module_bytes: int
-    memory_pages: int
-    table_elements: int
-    memories: int = 0
-    tables: int = 0
-    is_component: bool = False
-    surface: Sequence[Sequence[str]] = ()
-
-
-def is_wasm(data: bytes) -> bool:
-    """Whether *data* starts as a WebAssembly binary does."""
-    return data[:4] == MAGIC
-
-
-def is_component(data: bytes) -> bool:
-    """Whether *data* starts as a component's binary does."""
-    return is_wasm(data) and data[6:8] == _COMPONENT_LAYER
 
 
 def scan(data: bytes) -> Facts:

@@ -29,12 +29,12 @@ from wasmrun.machine.abi.base import Abi, Shape
 from wasmrun.machine.abi.relayed import Relayed
 from wasmrun.machine.artifacts import ArtifactCache, CacheUnusable
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.hostcalls import Exchange
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import Module, load_artifact, load_bytes
 from wasmrun.machine.sharing import SharedModules
 from wasmrun.machine.threads import guest_stack
-from wasmrun.machine.wasmfile import Facts
 from wasmrun.processes import wire
 from wasmrun.processes.bay import map_bay
 from wasmrun.processes.frames import BrokenFrame, Channel, Closed

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from wasmrun.hints import NamedTuple
 from wasmrun.machine.config import OF_COMPONENTS
-from wasmrun.machine.wasmfile import MOST, Facts, is_component, scan
+from wasmrun.machine.facts import Facts, is_component
+from wasmrun.machine.wasmfile import MOST, scan
 from wasmrun.machine.wasmreader import Reader
 
 _MOST_SECTIONS = 10_000

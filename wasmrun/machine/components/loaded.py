@@ -8,9 +8,9 @@ from wasmrun.errors import InvalidFunction, printable
 from wasmrun.machine import capi
 from wasmrun.machine.components import binding
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.module import Code
 from wasmrun.machine.shortage import shortage_in
-from wasmrun.machine.wasmfile import Facts
 
 
 class Component(Code):

@@ -13,6 +13,7 @@ from wasmrun.limits import KIB, STACKS
 from wasmrun.machine import capi
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine, address_space
+from wasmrun.machine.facts import Facts
 from wasmrun.machine.instance import Instance
 from wasmrun.machine.module import ExternType, Module
 from wasmrun.machine.program import detect
@@ -23,7 +24,7 @@ from wasmrun.machine.snapshot.copy import Copy, make_copy
 from wasmrun.machine.snapshot.rewrite import RESUME, rewrite
 from wasmrun.machine.snapshot.startup import StartUp
 from wasmrun.machine.snapshot.state import read_state
-from wasmrun.machine.wasmfile import Facts, scan
+from wasmrun.machine.wasmfile import scan
 
 _MOST_LOGS = 64 * KIB
 _RESUME_TYPE = ExternType("function", (), ())
