@@ -3,11 +3,12 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 from .effort import Effort
-from .figures import Answer
+from .figures import Answer, Note
 from .report import Lines, Table
 
 NAMES = (
@@ -59,11 +60,25 @@ def main() -> None:
     report = Lines() if options.json else Table()
     effort = options.effort or Effort.NORMAL
     report.begin(effort)
+    failed: list[str] = []
     for name in NAMES if "all" in options.names else options.names:
         # Imported when its turn comes: the floor can be measured where wasmrun cannot be imported.
         question = cast("Question", importlib.import_module(f".{name}", __package__))
-        answers = question.measure(effort)
+        answers = _answers(question, effort, lambda name=name: failed.append(name))
         report.answer(name, question.__doc__ or name, question.CAVEATS, answers)
+    if failed:
+        sys.exit(f"ended early: {', '.join(failed)}")
+
+
+def _answers(question: Question, effort: Effort, fail: Callable[[], object]) -> Iterator[Answer]:
+    """What there is to say, and why it ends where something fails: the other questions are asked all the same."""
+    try:
+        yield from question.measure(effort)
+    except Exception as error:
+        fail()
+        text = "".join(c if c.isprintable() else " " for c in f"{type(error).__name__}: {error}")
+        yield Note(f"ended early: {text}")
+        traceback.print_exc()
 
 
 if __name__ == "__main__":

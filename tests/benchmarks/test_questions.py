@@ -7,14 +7,19 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks import guests, subject
-from benchmarks.__main__ import NAMES
-from benchmarks.figures import Note, figure
+from benchmarks.__main__ import NAMES, main
+from benchmarks.figures import Figure, Note, figure
 from benchmarks.report import Lines, Table
 from benchmarks.rounds import Rounds, interleave
+from benchmarks.run import read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 README = Path(__file__).parents[2] / "benchmarks" / "README.md"
 
@@ -48,6 +53,32 @@ def test_notes_are_said_beside_figures(capsys: pytest.CaptureFixture[str]) -> No
     Table().answer("name", "Why?", ["Mind."], answers)
     text = capsys.readouterr().out
     assert text.index("Mind.") < text.index("Wizer is left out") < text.index("1 to 3")
+
+
+def test_question_that_fails_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its answers so far and the reason stand in the run; the status says that something is missing."""
+
+    def measure(_effort: object) -> Iterator[Figure]:
+        yield figure("a", "µs", [1.0])
+        raise RuntimeError("no\nmore")
+
+    def well(_effort: object) -> Iterator[Figure]:
+        yield figure("b", "µs", [2.0])
+
+    monkeypatch.setattr(importlib.import_module("benchmarks.process"), "measure", measure)
+    monkeypatch.setattr(importlib.import_module("benchmarks.memory"), "measure", well)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "process", "memory", "--json"])
+    with pytest.raises(SystemExit, match="ended early: process"):
+        main()
+    out, err = capsys.readouterr()
+    assert "RuntimeError: no\nmore" in err  # with where it was raised
+    run = read_run(out.splitlines())
+    assert [(one.name, [found.name for found in one.figures], one.notes) for one in run.questions] == [
+        ("process", ["a"], ["ended early: RuntimeError: no more"]),
+        ("memory", ["b"], []),
+    ]
 
 
 def test_contestants_take_turns_and_the_first_time_does_not_count() -> None:

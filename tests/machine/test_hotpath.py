@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
+import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -203,6 +206,24 @@ def test_compiled_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("ctypes") == "ctypes"
     with pytest.raises(wasmrun.HostError, match="install wasmrun where a C compiler"):
         choose("compiled")
+
+
+def test_wheel_without_the_compiled_one_fails_its_test(cache_dir: Path, tmp_path: Path) -> None:
+    """The command by which a wheel is tried, with the compiled one that is here, and where it cannot be imported."""
+    _skip_without("compiled")
+    project = Path(__file__).parents[2]
+    wheels = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+    assert wheels["environment"] == {"WASMRUN_HOTPATH": "compiled"}
+    command = (
+        wheels["test-command"].replace("{project}", str(project)).replace("wasmrun run", '"$PYTHON" -m wasmrun run')
+    )
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['wasmrun.machine.hotpath._crossings'] = None")
+    environ = {**os.environ, "PYTHON": sys.executable, "WASMRUN_CACHE_DIR": str(cache_dir)}
+    for path, status, answer in (("", 0, b'{"hello": "Ada"}\n'), (str(tmp_path), 70, b"")):
+        done = subprocess.run(
+            command, shell=True, env={**environ, "PYTHONPATH": path}, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (status, answer), done.stderr
 
 
 def test_compiled_one_of_an_earlier_tree(monkeypatch: pytest.MonkeyPatch) -> None:
