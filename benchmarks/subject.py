@@ -19,10 +19,16 @@ ENVELOPE = "wasmrun_handle"
 
 
 def function(
-    module: str | Path, entry: str = RAW, warm: int = 0, *, reuse: bool = False, memory: str = "2MiB"
+    module: str | Path,
+    entry: str = RAW,
+    warm: int = 0,
+    *,
+    reuse: bool = False,
+    memory: str = "2MiB",
+    name: str | None = None,
 ) -> wasmrun.Function:
     """The guest with the limits that all contestants have; `warm` sandboxes are kept ready."""
-    return wasmrun.Function(module, entry=entry, memory=memory, timeout="2s", warm=warm, reuse=reuse)
+    return wasmrun.Function(module, entry=entry, memory=memory, timeout="2s", warm=warm, reuse=reuse, name=name)
 
 
 def executor(cache: Path, sandboxes: int = 1000, threads: int = 1) -> wasmrun.Executor:
