@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from wasmrun.projects.recipe import ToolchainMissing
-from wasmrun.projects.rust import TARGET, find_toolchain
+from wasmrun.projects.rust import TARGET, alone, find_toolchain
 
 HERE = Path(__file__).resolve().parent
 SERDE = "apt-get install --no-install-recommends librust-serde+serde-derive-dev, or a rustup that reaches crates.io"
@@ -49,9 +49,10 @@ def build_typed(output: Path) -> list[Path]:
             "probe",
         ]
         environ = {**os.environ, **found.variables, **settings}
-        done = subprocess.run(
-            command, cwd=copy / "examples" / "typed", env=environ, stderr=subprocess.PIPE, text=True, check=False
-        )
+        typed = copy / "examples" / "typed"
+        with alone(found, str(typed), environ):
+            done = subprocess.run(command, cwd=typed, env=environ, stderr=subprocess.PIPE, text=True, check=False)
+            targets = _taken(made, output, "typed", "examples/probe") if not done.returncode else []
         if done.returncode:
             if any(
                 words in done.stderr
@@ -60,10 +61,15 @@ def build_typed(output: Path) -> list[Path]:
                 raise SerdeMissing
             print(done.stderr, end="", file=sys.stderr)
             raise subprocess.CalledProcessError(done.returncode, command)
-        targets = [output / "typed.wasm", output / "probe.wasm"]
-        shutil.copyfile(made / TARGET / "release" / "typed.wasm", targets[0])
-        shutil.copyfile(made / TARGET / "release" / "examples" / "probe.wasm", targets[1])
     return targets
+
+
+def _taken(made: Path, output: Path, *names: str) -> list[Path]:
+    """Modules that cargo has made, copied into *output*."""
+    return [
+        Path(shutil.copyfile(made / TARGET / "release" / f"{name}.wasm", output / f"{Path(name).name}.wasm"))
+        for name in names
+    ]
 
 
 def build(output: Path) -> list[Path]:
@@ -80,11 +86,9 @@ def build(output: Path) -> list[Path]:
             features = ["--features", "standalone"] if "tiny" in names else []
             arguments = ["build", "--quiet", "--release", "--target", TARGET, *found.arguments, *names, *features]
             environ = {**os.environ, **found.variables, **settings}
-            subprocess.run([found.cargo, *arguments], check=True, cwd=copy / "examples", env=environ)
-            for name in names[1::2]:
-                target = output / f"{name}.wasm"
-                shutil.copyfile(made / TARGET / "release" / "examples" / f"{name}.wasm", target)
-                targets.append(target)
+            with alone(found, str(copy), environ):
+                subprocess.run([found.cargo, *arguments], check=True, cwd=copy / "examples", env=environ)
+                targets += _taken(made, output, *(f"examples/{name}" for name in names[1::2]))
     return targets
 
 

@@ -73,9 +73,10 @@ def build(project: Project, environ: Mapping[str, str], *, again: bool = False) 
     os.makedirs(output, exist_ok=True)
     made = os.path.join(project.directory, recipe.made or target)
     try:
-        _run(recipe, project.directory, environ)
-        with open(made, "rb") as file:
-            module = file.read()
+        with recipe.alone():
+            _run(recipe, project.directory, environ)
+            with open(made, "rb") as file:
+                module = file.read()
         _write(project.module, module)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from wasmrun.errors import HostError
@@ -16,7 +17,8 @@ class Recipe(NamedTuple):
 
     *variables* are set beside those of the environment. *made* is where the tool puts the module, where that is its
     own affair; else it is the path that the recipe was asked for. *toolchain* tells one from another, its version too.
-    *name* is what the command is called, where its file is called otherwise.
+    *name* is what the command is called, where its file is called otherwise. While *alone* is entered, no other build
+    writes to where this one does.
     """
 
     toolchain: str
@@ -24,6 +26,7 @@ class Recipe(NamedTuple):
     variables: dict[str, str]
     made: str | None = None
     name: str | None = None
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 Cook = Callable[[Project, str, Mapping[str, str]], Recipe]

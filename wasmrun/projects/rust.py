@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import functools
 import hashlib
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from wasmrun.projects.project import Project
@@ -33,11 +37,60 @@ def cook(project: Project, target: str, environ: Mapping[str, str]) -> Recipe:
     """A module of the project's one library, with a small stack and for size where its Cargo.toml says so."""
     del target  # cargo's own directory, which it needs again
     found = find_toolchain(project.directory, environ)
-    directory = found.variables.get("CARGO_TARGET_DIR", os.path.join(os.path.abspath(project.directory), "target"))
+    shared = found.variables.get("CARGO_TARGET_DIR")
+    own = os.path.abspath(project.directory)
+    # Never the user's: where several projects are built, one gets what another one made.
+    directory = shared or os.path.join(own, "target")
     command = (found.cargo, "build", "--release", "--lib", "--target", TARGET, *found.arguments, *project.arguments)
     flags = f"{environ.get('RUSTFLAGS', '')} -Clink-arg=-zstack-size={project.stack}".strip()
     made = os.path.join(directory, TARGET, "release", "function.wasm")
-    return Recipe(found.identity, command, {**found.variables, "RUSTFLAGS": flags}, made)
+    variables = {**found.variables, "CARGO_TARGET_DIR": directory, "RUSTFLAGS": flags}
+    return Recipe(found.identity, command, variables, made, alone=functools.partial(alone, found, own, environ))
+
+
+@contextlib.contextmanager
+def alone(found: Toolchain, own: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """While in here, what is in a directory that builds share is of the package in *own*, beside what comes from elsewhere.
+
+    cargo knows packages by their names and by where they are in their project, and tells by times whether one has
+    changed: so it would take another project's for this one's.
+    """
+    shared = found.variables.get("CARGO_TARGET_DIR")
+    if shared is None:
+        yield
+        return
+    status = os.stat(own)
+    whose = f"{own} {status.st_dev} {status.st_ino}"
+    os.makedirs(shared, exist_ok=True)
+    with open(os.path.join(shared, "wasmrun.lock"), "a+", encoding="utf-8", errors="surrogateescape") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        owner.seek(0)
+        if owner.read() != whose:
+            _forget(shared, _packages(own, found, environ))
+            owner.seek(0)
+            owner.truncate()
+            owner.write(whose)
+            owner.flush()
+        yield
+
+
+def _packages(own: str, found: Toolchain, environ: Mapping[str, str]) -> set[str] | None:
+    """The packages whose sources are no crate's from elsewhere; None where cargo does not tell."""
+    command = (found.cargo, "metadata", "--format-version", "1", "--filter-platform", TARGET, *found.arguments)
+    done = subprocess.run(
+        command, cwd=own, env={**environ, **found.variables}, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        return None  # which the build will tell
+    return {package["name"] for package in json.loads(done.stdout)["packages"] if package["source"] is None}
+
+
+def _forget(shared: str, packages: set[str] | None) -> None:
+    """Have *packages* built anew, of whichever project they were; without them, everything."""
+    for place in (os.path.join(shared, "release"), os.path.join(shared, TARGET, "release")):
+        for entry in _entries(os.path.join(place, ".fingerprint")):
+            if packages is None or entry.name.rpartition("-")[0] in packages:
+                shutil.rmtree(entry.path)
 
 
 def find_toolchain(directory: str, environ: Mapping[str, str]) -> Toolchain:
