@@ -13,8 +13,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_SOURCE = "wasmrun/machine/hotpath/crossings.c"
-_MODULE = "wasmrun/machine/hotpath/_crossings.abi3.so"
+_DIRECTORY = "wasmrun/machine/hotpath"
+_SOURCES = (f"{_DIRECTORY}/crossings.c", f"{_DIRECTORY}/express.c")
+_MODULE = f"{_DIRECTORY}/_crossings.abi3.so"
 _FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
@@ -50,7 +51,7 @@ class CompileCrossings(BuildHookInterface):
     def _compile(self, module: Path) -> str:
         """Compile; what kept it from being done, or nothing."""
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-        command = [*compiler, *_FLAGS, f"-I{sysconfig.get_path('include')}", _SOURCE, "-o", str(module)]
+        command = [*compiler, *_FLAGS, f"-I{sysconfig.get_path('include')}", *_SOURCES, "-o", str(module)]
         try:
             done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=300, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

@@ -37,7 +37,7 @@ LAYERS = {
         "cgi",
     ),
     1: ("machine", "hardening"),
-    2: ("sandbox", "plan", "shelf", "pool"),
+    2: ("sandbox", "plan", "requestids", "shelf", "pool"),
     3: (
         "watch",
         "threadstate",
@@ -46,6 +46,7 @@ LAYERS = {
         "keeper",
         "core",
         "reporting",
+        "express",
         "runner",
         "base_executor",
         "executor",

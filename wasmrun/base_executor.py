@@ -15,6 +15,7 @@ from typing import Any
 
 from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function, check_options
 from wasmrun.errors import HostError
+from wasmrun.express import Express
 from wasmrun.function import Function
 from wasmrun.futures import Future
 from wasmrun.gathering import Gathering
@@ -45,6 +46,8 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         self._state = ThreadState()
         self._guard: InterruptGuard | None = None
         self._gatherings: weakref.WeakSet[Gathering] = weakref.WeakSet()
+        # Of functions whose events may go by it.
+        self._expresses: dict[Function, Express] = {}
 
     # What a kind of executor has to say
 
@@ -78,9 +81,14 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         *timeout* may be shorter than the function's own. Raises a `FunctionError` when the function
         failed, any other `WasmrunError` when it could not be run, and `KeyboardInterrupt` on Ctrl-C.
         """
-        options = DEFAULTS
-        if not (timeout is None and tenant is None and request_id is client_context is trace_id is None):
-            options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
+        if timeout is None and tenant is None and request_id is client_context is trace_id is None:
+            express = self._expresses.get(function)
+            if express is not None:
+                value = express.carry(event, self._state.room)
+                if value is not NotImplemented:
+                    return value
+            return self._perform(function, event, DEFAULTS, False)
+        options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
         return self._perform(function, event, options, False)
 
     def run(
@@ -95,8 +103,15 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
         trace_id: str | None = None,
     ) -> Result:
         """As `invoke`, but a `FunctionError` is part of the `Result`, beside the report and the logs."""
+        if timeout is None and tenant is None and request_id is client_context is trace_id is None:
+            express = self._expresses.get(function)
+            if express is not None:
+                result = express.carry_and_tell(event, self._state.room)
+                if result is not NotImplemented:
+                    return result  # type: ignore[no-any-return]  # a Result
+            return self._perform(function, event, DEFAULTS, True)  # type: ignore[no-any-return]  # as above
         options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
-        return self._perform(function, event, options, True)  # type: ignore[no-any-return]  # a Result
+        return self._perform(function, event, options, True)  # type: ignore[no-any-return]  # as above
 
     def submit(  # type: ignore[override]  # functions in place of callables
         self,
@@ -285,6 +300,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
                 self._is_shut = True
         else:
             self._is_shut = True
+        self._expresses = {}
         guard, self._guard = self._guard, None
         if guard is not None:
             guard.leave()

@@ -28,6 +28,7 @@ from wasmrun.machine.program import BaseProgram, make_program
 from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import Pool
+from wasmrun.requestids import RequestIds
 from wasmrun.serving import Server
 from wasmrun.shelf import Shelf
 
@@ -68,6 +69,7 @@ class Core:
     def __init__(self, settings: Settings) -> None:
         self.pid = os.getpid()
         self.settings = settings
+        self.ids = RequestIds()
         self.loader = Loader(settings.cache_dir, settings.compile_limits)
         self.pool = Pool(
             most=settings.max_sandboxes,
@@ -100,7 +102,7 @@ class Core:
             if shelf is None:
                 # Before a guest can run: its deadline may depend on the keeper.
                 self.keeper.wake(self.keeper.DOZING)
-                shelf = self.shelves[function] = self.pool.add(self._program(function))
+                shelf = self.shelves[function] = self.pool.add(self._program(function), self.ids)
                 if shelf.needs_keeper:
                     self.keeper.wake(self.keeper.AWAKE)
             return shelf

@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wasmrun.base_executor import BaseExecutor
-from wasmrun.calls import CallOptions, check_function
+from wasmrun.calls import DEFAULTS, CallOptions, check_function
 from wasmrun.core import Core, Settings
+from wasmrun.express import Express
 from wasmrun.function import Function
 from wasmrun.invocation import Report
 from wasmrun.machine.artifacts import default_directory
@@ -21,7 +22,7 @@ from wasmrun.machine.engine import MOST_SLOTS
 from wasmrun.machine.hotpath import check_kind
 from wasmrun.machine.loader import Compiled
 from wasmrun.runner import Runner
-from wasmrun.shelf import PoolStats
+from wasmrun.shelf import ExpressShelf, PoolStats
 from wasmrun.units import parse_duration
 from wasmrun.watch import Watch
 
@@ -122,6 +123,7 @@ class Executor(BaseExecutor):
 
     def unload(self, function: Function) -> bool:
         """Forget *function* and free its sandboxes and its code; False where events of it run."""
+        self._expresses.pop(function, None)
         return self._open().core.unload(function)
 
     def inspect(self, function: Function) -> Inspection:
@@ -209,7 +211,22 @@ class Executor(BaseExecutor):
     def _perform(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
         if self._is_shut:
             raise RuntimeError("the executor was shut down")
-        return self._work_on(function, event, options, keep)
+        value = self._work_on(function, event, options, keep)
+        if options is DEFAULTS and self._on_report is None:
+            self._board(function)
+        return value
+
+    def _board(self, function: Function) -> None:
+        """Let further events of *function* go by express, if it has one."""
+        runner = self._runner
+        shelf = None if runner is None else runner.core.shelves.get(function)
+        if runner is None or not isinstance(shelf, ExpressShelf):
+            return
+        runner.core.pool.lend(shelf)
+        with self._lock:
+            found = self._expresses.get(function)
+            if not self._is_shut and (found is None or found.way is not shelf.way):
+                self._expresses[function] = Express(shelf.program, shelf.way)
 
     def _work_on(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:
         runner = self._runner

@@ -10,6 +10,7 @@ from wasmrun.errors import HostError
 from wasmrun.logger import Logger
 from wasmrun.machine import capi
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.hotpath.traffic import LEVEL
 from wasmrun.machine.threads import guest_stack
 from wasmrun.pool import ROUND_SECONDS, Pool
 from wasmrun.shelf import Shelf
@@ -36,8 +37,8 @@ class Keeper:
     PARKED, DOZING, AWAKE = 0, 1, 2
 
     def __init__(self, pool: Pool, engines: Callable[[], Iterable[Engine]]) -> None:
-        self.level = self.PARKED
         self._pool = pool
+        self._set_level(self.PARKED)
         self._engines = engines
         self._thread: threading.Thread | None = None
         self._bell = threading.Event()
@@ -47,6 +48,9 @@ class Keeper:
         self._is_closed = False
         # Start-ups that take long, and may take as long as `init_timeout`, keep no other function waiting.
         self._aside = threading.Semaphore(_MOST_ASIDE)
+
+    def _set_level(self, level: int) -> None:
+        self.level = self._pool.traffic.words[LEVEL] = level
 
     def wake(self, level: int) -> None:
         """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`.
@@ -58,7 +62,7 @@ class Keeper:
                 return
             if self._thread is None:
                 self._thread = _started(self._keep, "wasmrun-keeper")
-            self.level = level
+            self._set_level(level)
             self._bell.set()
 
     def close(self, patience: float | None = None) -> bool:
@@ -137,12 +141,12 @@ class Keeper:
         self._bell.clear()
         # In this order: an event that still finds a higher level has changed the pool before, which is
         # seen here; one that finds the new level rings the bell.
-        self.level = level
+        self._set_level(level)
         pool = self._pool
         if pool.has_work or self._is_closed:
-            self.level = self.AWAKE
+            self._set_level(self.AWAKE)
         elif level == self.PARKED and (pool.in_flight or pool.has_rubbish):
-            self.level = self.DOZING
+            self._set_level(self.DOZING)
         else:
             self._bell.wait(seconds)
 

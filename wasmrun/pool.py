@@ -10,20 +10,23 @@ its own where none is ready. Refilling and destroying are done between events, b
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from wasmrun.errors import Throttled, WasmrunError
-from wasmrun.hints import Protocol
+from wasmrun.errors import HostError, Throttled, WasmrunError
+from wasmrun.hints import Any, Protocol
 from wasmrun.logger import Logger
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
+from wasmrun.machine.hotpath.traffic import HANDED, OPEN, RUBBISH, RUNNING, Traffic
 from wasmrun.machine.program import BaseProgram
 from wasmrun.plan import PoolState, ShelfState, plan
+from wasmrun.requestids import RequestIds
 from wasmrun.sandbox import Sandbox
-from wasmrun.shelf import PoolStats, Shelf
+from wasmrun.shelf import ExpressShelf, PoolStats, Shelf
 
 _log = Logger("wasmrun.pool")
 
@@ -36,6 +39,11 @@ MOST_SPENT = 64
 _MOST_LARGE_SPENT = 8
 _LARGE = 4 << 20
 """Of sandboxes with more memory than this, in bytes, fewer may wait: what they touched stays resident till then."""
+
+_MOST_LENT = MOST_SPENT + 8
+"""Places that events which go by express have at once: as many as may wait for the keeper, and some that run."""
+
+_MOST_FILLED = 16
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
@@ -101,17 +109,87 @@ class Pool:
         self._is_closed = False
         self._is_short = False
         self._next_number = 0
-        self.in_flight = 0
+        self._in_flight = 0
+        # What has an express is counted there, without the lock: see machine/hotpath/express.c.
+        self.traffic = Traffic()
+        self._yards: dict[Engine, Any] = {}
+        # Numbers of functions that had events there.
+        self._touched: deque[int] = deque()
 
-    def add(self, program: BaseProgram) -> Shelf:
-        """A shelf for *program*, to be filled by the keeper."""
+    @property
+    def in_flight(self) -> int:
+        """Events, and sandboxes that are being prepared."""
+        return self._in_flight + self.traffic.words[RUNNING]
+
+    @property
+    def _room(self) -> int:
+        """How many sandboxes more there may be."""
+        return self.most - self._live + sum(yard.free for yard in self._yards.values())
+
+    @property
+    def _taken(self) -> int:
+        """Events that got a sandbox so far."""
+        return self._handed + self.traffic.words[HANDED]
+
+    def add(self, program: BaseProgram, ids: RequestIds | None = None) -> Shelf:
+        """A shelf for *program*, to be filled by the keeper. With *ids*, its events may go by express."""
         with self.lock:
-            shelf = Shelf(program, self._next_number)
+            shelf = self._new_shelf(program, ids)
             self._next_number += 1
             self._shelves[shelf.number] = shelf
             if not shelf.is_noted:
                 self._note(shelf)
         return shelf
+
+    def _new_shelf(self, program: BaseProgram, ids: RequestIds | None) -> Shelf:
+        shelf = Shelf(program, self._next_number)
+        engine, function = program.engine, program.function
+        # Of the others, the lock keeps account: who has what, and how many there are.
+        if ids is None or engine.crossings.new_yard is None or function.concurrency or shelf.by_tenant or function.tenant:
+            return shelf
+        yard = self._yards.get(engine)
+        if yard is None:
+            flag, traffic = engine.ticker.flag, self.traffic
+            yard = engine.crossings.new_yard(traffic.address, traffic, ctypes.addressof(flag), flag)
+        # As long as the keeper sleeps deeper than that, the runner takes the events, which wakes it.
+        level, note = (2, self._touched.append) if shelf.needs_keeper else (1, None)
+        way = program.open_express(yard, ids, level, note, shelf.number)
+        if way is None:
+            return shelf
+        self._yards[engine] = yard
+        return ExpressShelf(program, shelf.number, way)
+
+    def lend(self, shelf: Shelf) -> None:
+        """Have places for events of *shelf* that go by express, where all are taken."""
+        engine = shelf.program.engine
+        yard = self._yards.get(engine)
+        if yard is None or yard.free or yard.spent:
+            return
+        with self.lock:
+            if not self._is_closed and self._live < self.most:
+                self._lend(engine, yard, min(_MOST_LENT, max(1, (self.most - self._live) // 4)))
+
+    def _lend(self, engine: Engine, yard: Any, count: int) -> None:
+        """Give *yard* so many places more, as far as there are any. Lock held."""
+        for _ in range(min(count, self.most - self._live)):
+            try:
+                record = engine.take_record()
+            except HostError:
+                return
+            yard.lend(engine.address + record * 8)
+            self._live += 1
+
+    def _reclaim(self) -> bool:
+        """Have one place back from what goes by express, where one is free or spent. Lock held."""
+        for engine, yard in self._yards.items():
+            if not yard.free:
+                yard.destroy(1)
+            address = yard.reclaim()
+            if address is not None:
+                engine.give_record((address - engine.address) >> 3)
+                self._live -= 1
+                return True
+        return False
 
     def acquire(self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
@@ -121,19 +199,18 @@ class Pool:
         """
         with self.lock:
             if shelf.in_flight < shelf.most and not self._is_closed:
-                ready = shelf.ready
-                if ready:
-                    if not shelf.by_tenant:
-                        shelf.in_flight += 1
-                        self.in_flight += 1
-                        self._handed += 1
-                        shelf.warm_starts += 1
-                        if not shelf.is_noted:
-                            self._note(shelf)
-                        return ready.pop()
-                elif self._live < self.most:
+                sandbox = None if shelf.by_tenant else shelf.take()
+                if sandbox is not None:
                     shelf.in_flight += 1
-                    self.in_flight += 1
+                    self._in_flight += 1
+                    self._handed += 1
+                    shelf.warm_starts += 1
+                    if not shelf.is_noted:
+                        self._note(shelf)
+                    return sandbox
+                if not shelf.ready and self._live < self.most:
+                    shelf.in_flight += 1
+                    self._in_flight += 1
                     self._handed += 1
                     self._live += 1
                     shelf.cold_starts += 1
@@ -178,7 +255,7 @@ class Pool:
             finally:
                 self._waiting -= 1
         shelf.in_flight += 1
-        self.in_flight += 1
+        self._in_flight += 1
         self._handed += 1
         if sandbox is None:
             self._live += 1
@@ -190,6 +267,8 @@ class Pool:
         return sandbox
 
     def _take(self, shelf: Shelf, tenant: str | None) -> Sandbox | None:
+        if not shelf.by_tenant:
+            return shelf.take()
         # What one tenant's event left in a sandbox is never there for another's.
         for at in range(len(shelf.ready) - 1, -1, -1):
             sandbox = shelf.ready[at]
@@ -204,15 +283,19 @@ class Pool:
             return True
         if self._spent:
             sandbox = self._spent.popleft()
+        elif self._reclaim():
+            return True
         else:
             idle = [shelf for shelf in self._shelves.values() if shelf.ready]
             if not idle:
                 return False
             shelf = min(idle, key=lambda shelf: (shelf is wanting and not shelf.by_tenant, shelf.last_used))
-            sandbox = shelf.ready.popleft()
-            shelf.evictions += 1
+            going = shelf.drop(1)
             if not shelf.is_noted:
                 self._note(shelf)
+            if not going:
+                return self._reclaim()
+            [sandbox] = going
         self._live -= 1
         # A few microseconds under the lock: the place is only free once the store is gone.
         sandbox.delete()
@@ -232,11 +315,11 @@ class Pool:
                 self._changed.notify_all()
             sandbox.is_handed = False
             shelf.in_flight -= 1
-            self.in_flight -= 1
+            self._in_flight -= 1
             if is_doomed:
                 self._live -= 1
             elif reusable and not self._is_closed:
-                shelf.ready.append(sandbox)
+                shelf.put(sandbox)
             else:
                 self._spent.append(sandbox)
 
@@ -246,16 +329,18 @@ class Pool:
             if self._waiting:
                 self._changed.notify_all()
             shelf.in_flight -= 1
-            self.in_flight -= 1
+            self._in_flight -= 1
             self._live -= 1
 
     def occupy(self, shelf: Shelf) -> bool:
         """Have a place for one sandbox after the other, where there is one; `vacate` must follow."""
         with self.lock:
-            if self._is_closed or shelf.is_removed or shelf.in_flight >= shelf.most or self._live >= self.most:
+            if self._is_closed or shelf.is_removed or shelf.in_flight >= shelf.most:
+                return False
+            if self._live >= self.most and not self._reclaim():
                 return False
             shelf.in_flight += 1
-            self.in_flight += 1
+            self._in_flight += 1
             self._handed += 1
             self._live += 1
             return True
@@ -288,13 +373,19 @@ class Pool:
         Under the same lock as counting what runs, so that an event which found its clock running
         keeps it: it was counted before it looked.
         """
+        words = self.traffic.words
         with self.lock:
-            if self.in_flight:
-                return False
-            for engine in engines:
-                if engine.ticker.is_running:
-                    engine.ticker.stop()
-            return True
+            # Nothing begins by express from here on, so that what is counted is all there is.
+            words[OPEN] = 0
+            try:
+                if self.in_flight:
+                    return False
+                for engine in engines:
+                    if engine.ticker.is_running:
+                        engine.ticker.stop()
+                return True
+            finally:
+                words[OPEN] = not self._is_closed
 
     def _note(self, shelf: Shelf) -> None:
         # The keeper looks at noted shelves only: thousands of idle functions cost it nothing.
@@ -304,12 +395,12 @@ class Pool:
     @property
     def has_work(self) -> bool:
         """Whether there are functions for the keeper to look at."""
-        return bool(self._noted)
+        return bool(self._noted or self._touched)
 
     @property
     def has_rubbish(self) -> bool:
         """Whether there are spent sandboxes for the keeper to destroy."""
-        return bool(self._spent)
+        return bool(self._spent or self.traffic.words[RUBBISH])
 
     def round(
         self, handed_before: int, *, everything: bool = False, aside: Callable[[Shelf, int], bool] | None = None
@@ -327,9 +418,10 @@ class Pool:
             if everything:
                 # Remembered until the next look: what went must not be prepared again a moment later.
                 self._is_short = short
-            handed = self._handed
+            handed = self._taken
             quiet = handed == handed_before
             now = time.monotonic()
+            self._note_touched()
             noted, self._noted = self._noted, []
             shelves = list(self._shelves.values()) if everything else [one for one in noted if not one.is_removed]
             for shelf in shelves:
@@ -347,14 +439,16 @@ class Pool:
                     )
                     for shelf in shelves
                 ),
-                room=self.most - self._live,
-                spent=len(self._spent),
+                room=self._room,
+                spent=len(self._spent) + self.traffic.words[RUBBISH],
                 is_quiet=quiet,
                 is_short_of_memory=short,
                 idle_limit=self._idle,
             )
         actions = plan(state)
         self._destroy(actions.destroy)
+        if quiet or short:
+            self._clear_yards()
         for number, count in actions.trim:
             self._trim(number, count)
         prepared = {number for number, _ in actions.prepare}
@@ -369,12 +463,28 @@ class Pool:
         self._note_missing(shelves, prepared, quiet=quiet)
         return handed
 
+    def _note_touched(self) -> None:
+        """Note what had events by express. Lock held."""
+        while self._touched:
+            shelf = self._shelves.get(self._touched.popleft())
+            if isinstance(shelf, ExpressShelf):
+                shelf.way.seen()
+                if not shelf.is_noted:
+                    self._note(shelf)
+
+    def _clear_yards(self) -> None:
+        """Destroy everything in the yards that is spent."""
+        for yard in list(self._yards.values()):
+            if yard.destroy(yard.spent) and self._waiting:
+                with self.lock:
+                    self._changed.notify_all()
+
     def _note_missing(self, shelves: list[Shelf], prepared: set[int], *, quiet: bool) -> None:
         now = time.monotonic()
         with self.lock:
             for shelf in shelves:
                 # What could not be done now is looked at again, what is backed off when its time comes.
-                missing = len(shelf.ready) + shelf.filling < shelf.function.warm and self._live < self.most
+                missing = len(shelf.ready) + shelf.filling < shelf.function.warm and self._room > 0
                 may = not (self._is_short or shelf.is_noted or shelf.is_removed) and now >= shelf.retry_at
                 if missing and may and (shelf.number in prepared or not quiet):
                     self._note(shelf)
@@ -387,19 +497,14 @@ class Pool:
         A failure is logged and backed off: the event that needs the sandbox will get the error. *watch*
         sees what is prepared; once it has a reason, nothing more is.
         """
+        if isinstance(shelf, ExpressShelf):
+            count -= self._fill_at_once(shelf, count, while_quiet, watch)
         for _ in range(count):
             with self.lock:
-                if (
-                    self._is_closed
-                    or shelf.is_removed
-                    or self._live >= self.most
-                    or len(shelf.ready) + shelf.filling >= shelf.function.warm
-                    or (while_quiet is not None and self._handed != while_quiet)
-                    or (watch is not None and watch.reason is not None)
-                ):
+                if not self._may_fill(shelf, while_quiet, watch) or (self._live >= self.most and not self._reclaim()):
                     return
                 self._live += 1
-                self.in_flight += 1
+                self._in_flight += 1
                 # What is counted here keeps `remove` from freeing the program meanwhile.
                 shelf.filling += 1
             sandbox, is_prepared = None, False
@@ -423,6 +528,45 @@ class Pool:
             if not is_prepared:
                 return
 
+    def _may_fill(self, shelf: Shelf, while_quiet: int | None, watch: SupportsStop | None) -> bool:
+        """Whether one more may be prepared for *shelf*, if there is room. Lock held."""
+        return not (
+            self._is_closed
+            or shelf.is_removed
+            or len(shelf.ready) + shelf.filling >= shelf.function.warm
+            or (while_quiet is not None and self._taken != while_quiet)
+            or (watch is not None and watch.reason is not None)
+        )
+
+    def _fill_at_once(
+        self, shelf: ExpressShelf, count: int, while_quiet: int | None, watch: SupportsStop | None
+    ) -> int:
+        """Prepare sandboxes for *shelf* many at a time, where that can be; how many. What fails is left to `fill`."""
+        engine, done = shelf.program.engine, 0
+        yard = self._yards[engine]
+        while done < count and shelf.program.is_prepared_at_once:
+            with self.lock:
+                if not self._may_fill(shelf, while_quiet, watch):
+                    break
+                wanted = min(count - done, _MOST_FILLED, shelf.function.warm - len(shelf.ready) - shelf.filling)
+                self._lend(engine, yard, wanted - yard.free)
+                shelf.filling += wanted
+            made = 0
+            try:
+                if not engine.ticker.is_running:
+                    self.start_clock(engine)
+                made = shelf.way.fill(wanted)
+            finally:
+                with self.lock:
+                    shelf.filling -= wanted
+                    shelf.refills += made
+                    if self._waiting:
+                        self._changed.notify_all()
+            if not made:
+                break
+            done += made
+        return done
+
     def _begin(self, sandbox: Sandbox) -> None:
         with self.lock:
             self._preparing.add(sandbox)
@@ -431,7 +575,7 @@ class Pool:
 
     def _shelve(self, shelf: Shelf, sandbox: Sandbox | None, *, is_prepared: bool) -> None:
         with self.lock:
-            self.in_flight -= 1
+            self._in_flight -= 1
             shelf.filling -= 1
             if sandbox is not None:
                 self._preparing.discard(sandbox)
@@ -447,7 +591,7 @@ class Pool:
                 shelf.is_slow = sandbox.prepare_ns > _SLOW_NS
                 shelf.refills += 1
                 sandbox.start = "warm"
-                shelf.ready.append(sandbox)
+                shelf.put(sandbox)
             if self._waiting:
                 self._changed.notify_all()
 
@@ -465,6 +609,7 @@ class Pool:
     def sweep(self) -> None:
         """Destroy everything that is spent: its places, and memory that is in the processor's caches, serve again."""
         self._destroy(len(self._spent))
+        self._clear_yards()
 
     def _destroy(self, count: int) -> None:
         for _ in range(count):
@@ -485,10 +630,11 @@ class Pool:
             shelf = self._shelves.get(number)
             if shelf is None:
                 return
-            going = [shelf.ready.popleft() for _ in range(min(count, len(shelf.ready)))]
-            shelf.evictions += len(going)
+            going = shelf.drop(count)
             self._spent.extend(going)
         self._destroy(len(going))
+        if not going:
+            self._clear_yards()
 
     def remove(self, shelf: Shelf) -> bool:
         """Forget *shelf* and destroy what is ready on it; False while events of it run.
@@ -502,25 +648,26 @@ class Pool:
                 self._changed.wait_for(lambda: not shelf.filling)
             finally:
                 self._waiting -= 1
-            if shelf.in_flight or shelf.is_removed:
+            going = None if shelf.is_removed else shelf.shut()
+            if going is None:
                 return False
             shelf.is_removed = True
             shelf.most = 0  # so that `acquire` takes its slow path, where it is told
             self._shelves.pop(shelf.number, None)
-            going = len(shelf.ready)
-            self._spent.extend(shelf.ready)
-            shelf.ready.clear()
+            self._spent.extend(going)
             shelf.is_noted = True  # never to be noted again
             count = len(self._spent)
             if self._waiting:
                 self._changed.notify_all()
         self._destroy(count if going else 0)
+        self._clear_yards()
         return True
 
     def refuse(self) -> None:
         """Hand out nothing more, and prepare nothing more. Who waits for a sandbox is told."""
         with self.lock:
             self._is_closed = True
+            self.traffic.words[OPEN] = 0
             # No event wants them any more, and a start-up may take long.
             for sandbox in self._preparing:
                 sandbox.stop = sandbox.stop or "cancelled"
@@ -541,9 +688,11 @@ class Pool:
             ended = not self.in_flight
             # After the wait: nothing comes back any more.
             for shelf in self._shelves.values():
-                self._spent.extend(shelf.ready)
-                shelf.ready.clear()
-        self._destroy(len(self._spent))
+                self._spent.extend(shelf.shut() or ())
+        self.sweep()
+        with self.lock:
+            while self._reclaim():
+                pass
         return ended
 
     def _is_idle(self, until: float | None) -> bool:
@@ -562,10 +711,10 @@ class Pool:
             functions = {shelf.function: shelf.stats() for shelf in self._shelves.values()}
             rows = list(functions.values())
             return PoolStats(
-                live=self._live,
+                live=self._live - sum(yard.free for yard in self._yards.values()),
                 ready=sum(row.ready for row in rows),
                 in_flight=self.in_flight,
-                spent=len(self._spent) + self._going,
+                spent=len(self._spent) + self._going + self.traffic.words[RUBBISH],
                 warm_starts=sum(row.warm_starts for row in rows),
                 cold_starts=sum(row.cold_starts for row in rows),
                 waits=sum(row.waits for row in rows),

@@ -13,7 +13,7 @@ from wasmrun.units import format_size
 
 _log = Logger("wasmrun")
 
-_NEAR = 0.9
+NEAR = 0.9
 """Share of its limit from which a memory is said to be near it."""
 
 
@@ -36,7 +36,7 @@ def make_report(sandbox: Sandbox, error: FunctionError | HostError | None, log_b
         fuel_exact=error is None or (sandbox.stop is None and _fuel_is_exact(error)),
         memory_bytes=memory,
         memory_limit_bytes=function.memory,
-        memory_near_limit=memory >= function.memory * _NEAR,
+        memory_near_limit=memory >= function.memory * NEAR,
         event_bytes=sandbox.event_bytes,
         result_bytes=sandbox.result_bytes,
         log_bytes=log_bytes,

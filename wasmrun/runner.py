@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 import threading
 import time
 from collections import Counter
@@ -36,25 +34,6 @@ from wasmrun.units import format_size, parse_duration
 from wasmrun.watch import Watch
 
 
-class RequestIds:
-    """Request ids for one executor. Lambda's are UUIDs; so are these."""
-
-    def __init__(self) -> None:
-        # Random but for the last 12 digits, which count: as unique, and without asking the kernel for
-        # random bytes at every event. Not by the module uuid, which takes longer to load than a function to run.
-        digits = os.urandom(16).hex()
-        self._prefix = f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) % 4]}{digits[17:20]}-"
-        self._numbers = itertools.count(int(digits[20:], 16) >> 1)  # there is room above for 2**47 events
-
-    def number(self) -> int:
-        """A number that was not given before."""
-        return next(self._numbers)
-
-    def new(self) -> str:
-        """An id that was not given before."""
-        return "%s%012x" % (self._prefix, next(self._numbers))  # noqa: UP031  # an f-string takes twice as long
-
-
 class Runner:
     """Takes events through sandboxes of one core, on the calling thread, and keeps count of failures."""
 
@@ -63,7 +42,7 @@ class Runner:
         self.pid = core.pid
         self._state = state
         self._on_report = on_report
-        self._ids = RequestIds()
+        self._ids = core.ids
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
 

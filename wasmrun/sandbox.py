@@ -41,10 +41,11 @@ class Sandbox(Instance):
         "waited_ns",
     )
 
-    def __init__(self, program: BaseProgram) -> None:
-        Instance.__init__(self, program)
-        self.start = "snapshot" if program.function.snapshot else "cold"
-        self.is_ready = False
+    def __init__(self, program: BaseProgram, held: tuple[int, int, int, int] | None = None) -> None:
+        """With *held*, one that is ready, as `let_go` left it."""
+        Instance.__init__(self, program, held)
+        self.is_ready = held is not None
+        self.start = "warm" if self.is_ready else "snapshot" if program.function.snapshot else "cold"
         self.is_handed = False
         self.has_failed = False
         self.request_id: str | None = None

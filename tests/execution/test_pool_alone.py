@@ -14,6 +14,7 @@ from kit import eventually
 import wasmrun
 from wasmrun import core as core_module
 from wasmrun.keeper import Keeper
+from wasmrun.machine.hotpath.traffic import Traffic
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.loader import Loader
@@ -171,7 +172,7 @@ def test_backoff_has_a_limit_and_ends_with_success(pool: Pool, program: Program)
     shelf = pool.add(program)
     for _ in range(20):
         with pool.lock:
-            pool._live, pool.in_flight, shelf.filling = pool._live + 1, pool.in_flight + 1, shelf.filling + 1
+            pool._live, pool._in_flight, shelf.filling = pool._live + 1, pool._in_flight + 1, shelf.filling + 1
         pool._shelve(shelf, None, is_prepared=False)
     assert shelf.backoff == 60
     pool.fill(shelf, 1)
@@ -245,6 +246,7 @@ def test_keeper_does_not_park_what_came_meanwhile(work: bool, in_flight: int, ru
 
     class Busy:
         has_work, has_rubbish = work, rubbish
+        traffic = Traffic()
 
     Busy.in_flight = in_flight  # type: ignore[attr-defined]
     keeper = Keeper(Busy(), list)  # type: ignore[arg-type]

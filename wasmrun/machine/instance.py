@@ -74,7 +74,8 @@ class Instance:
     proxy: Host
     wasi_token: int
 
-    def __init__(self, program: BaseProgram) -> None:
+    def __init__(self, program: BaseProgram, held: tuple[int, int, int, int] | None = None) -> None:
+        """With *held*, a store that there is already: the addresses of it, its context, its record and its memory."""
         engine = program.engine
         self.program = program
         self.engine = engine
@@ -82,8 +83,12 @@ class Instance:
         self.store = self.context = 0
         self.record = -1
         self.words = engine.words
-        self.record = record = engine.take_record()
-        self.address = address = engine.address + record * 8
+        if held is None:
+            self.record = record = engine.take_record()
+            self.address = address = engine.address + record * 8
+        else:
+            address = self.address = held[2]
+            self.record = (address - engine.address) >> 3
         self.values = address + VALUES * 8
         self.memory_base = self.kernel_base = 0
         self.memory_bytes = self.kernel_bytes = 0
@@ -98,7 +103,11 @@ class Instance:
         self.fuel_given = self.replies = 0
         self.deadline_ns = self.timeout_ns = self.wasi_start_ns = 0
         self.timeout_name = "timeout"
-        self.store, self.context = engine.crossings.open(program.plan)
+        if held is None:
+            self.store, self.context = engine.crossings.open(program.plan)
+        else:
+            self.store, self.context, _, self.memory_base = held
+            self.memory_bytes = program.memory_bytes
         engine.live[self.context] = self
 
     def arm(self, fuel: int, timeout_ns: int) -> None:
@@ -225,6 +234,13 @@ class Instance:
         if book is None:
             book = self.logbook = LogBook(self.program.log_bytes)
         return book
+
+    def let_go(self) -> tuple[int, int, int, int]:
+        """Have nothing any more of what `delete` would free; the addresses of it, as one is made with them."""
+        self.engine.live.pop(self.context, None)
+        held = self.store, self.context, self.address, self.memory_base
+        self.store, self.record = 0, -1
+        return held
 
     def delete(self) -> None:
         """Delete the store. Harmless when repeated."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from wasmrun.errors import InvalidFunction, printable
 from wasmrun.function import Function
@@ -20,9 +20,17 @@ from wasmrun.machine.module import PAGE, ExternType, Import, Module
 from wasmrun.units import format_size
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from wasmrun.machine.components.link import Link as ComponentLink
     from wasmrun.machine.components.loaded import Component
     from wasmrun.machine.kernel import Kernel, Link
+
+    class RequestIds(Protocol):
+        """Where request ids come from: 24 characters that all begin with, and numbers for the last 12 digits."""
+
+        prefix: str
+        numbers: Iterator[int]
 
 HTTP_REQUEST = ("wasmrun", "http_request")
 """The import by which guests reach the network, where they may."""
@@ -188,6 +196,16 @@ class BaseProgram:
         finally:
             engine.give_record(record)
 
+    def open_express(
+        self, yard: Any, ids: RequestIds, level: int, note: Callable[[int], object] | None, number: int
+    ) -> Any:
+        """The compiled express of this program, whose sandboxes have their places in *yard*; None where it has none.
+
+        It carries events while the keeper's level is *level* at least, and calls *note* with *number* at the first
+        one, and at the first after each `seen`.
+        """
+        return None
+
     def close(self) -> None:
         """Free the linked program and its code. Harmless when repeated."""
         raise NotImplementedError
@@ -255,6 +273,7 @@ class Program(BaseProgram):
             self.is_run_in_batches = (
                 self.is_prepared_at_once and not module.imports and engine.crossings.run_each is not None
             )
+            self._is_carried = self.abi.name == "native" and not module.imports and adapt is None
             self._make_plan(has_free="wasmrun_free" in module.exports)
             if adapt is not None:
                 self.abi = adapt(self.abi, self.runs_at_start)
@@ -311,6 +330,21 @@ class Program(BaseProgram):
                 capi.trap_delete(out[4])
             capi.store_delete(store)
         return bool(error or out[4])
+
+    def open_express(
+        self, yard: Any, ids: RequestIds, level: int, note: Callable[[int], object] | None, number: int
+    ) -> Any:
+        """As promised above: one for guests that import nothing, where the hot path is compiled."""
+        new = self.engine.crossings.new_express
+        if new is None or not self._is_carried:
+            return None
+        template, id_at = self.abi.template()  # type: ignore[attr-defined]  # the native ABI's
+        function = self.function
+        return new(
+            yard, self.plan, self.plan, self.fuel, first_look(self.timeout_ns), self.memory_bytes, function.result_bytes,
+            self.event_bytes, level, self.stack, self.is_prepared_at_once, note, number, ids.numbers, ids.prefix,
+            self.timeout_ns, template, id_at,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Free the linked program and its module. Harmless when repeated."""

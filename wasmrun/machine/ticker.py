@@ -86,7 +86,9 @@ class Ticker:
     """Ticks of one engine, *tick_ns* apart, from `start` to `stop`. The caller keeps the two from running at once."""
 
     def __init__(self, engine: int, tick_ns: int = TICK_NS) -> None:
-        self.is_running = False
+        self.flag = (ctypes.c_uint64 * 1)()
+        """Whether it ticks, for those who cannot ask: 1 or 0."""
+        self._set_running(False)
         self._timer = _Timer()
         self._pid = os.getpid()
         self._handle: int | None = None
@@ -109,12 +111,17 @@ class Ticker:
     def start(self) -> None:
         """Tick from now on, the first time after one whole tick."""
         self._set(self._on)
-        self.is_running = self._was_started = True
+        self._was_started = True
+        self._set_running(True)
 
     def stop(self) -> None:
         """Tick no more, so that an idle process is not woken."""
         self._set(self._off)
-        self.is_running = False
+        self._set_running(False)
+
+    def _set_running(self, is_running: bool) -> None:
+        self.is_running = is_running
+        self.flag[0] = is_running
 
     def _set(self, interval: ctypes.Array[ctypes.c_long]) -> None:
         if self._handle is None:
@@ -127,7 +134,8 @@ class Ticker:
 
         In a forked child there is no timer to delete.
         """
-        handle, self._handle, self.is_running = self._handle, None, False
+        handle, self._handle = self._handle, None
+        self._set_running(False)
         if handle is None or os.getpid() != self._pid:
             return
         self._timer.delete(handle)

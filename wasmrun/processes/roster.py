@@ -28,7 +28,7 @@ from wasmrun.processes.hosting import HostThreads
 from wasmrun.processes.placement import Place
 from wasmrun.processes.process import Known, Lane, WorkerProcess
 from wasmrun.processes.talk import Talk, WorkerDied
-from wasmrun.runner import RequestIds
+from wasmrun.requestids import RequestIds
 from wasmrun.serving import Server
 from wasmrun.watch import Watch
 

@@ -97,6 +97,14 @@ class NativeCodec:
             )
         )
 
+    def template(self) -> tuple[bytes | None, int]:
+        """The usual context with gaps for a request id of 36 characters and a deadline, which are its last 8 bytes, and
+        where the request id goes; None for raw events, which have none."""
+        if self.is_raw:
+            return None, 0
+        head = self._head + _TEXT_HEADS[36]
+        return b"".join((head, bytes(36), self._middle, bytes(8))), len(head)
+
     def _full_context(self, given: Given) -> bytes:
         function = self._function
         context: dict[str, Any] = {

@@ -65,6 +65,16 @@ class Crossings(Protocol):
         """
         ...
 
+    @property
+    def new_yard(self) -> Callable[..., Any] | None:
+        """``(traffic, its_owner, clock, its_owner) -> yard``: the places of one engine, where there is an express."""
+        ...
+
+    @property
+    def new_express(self) -> Callable[..., Any] | None:
+        """The express of one function; see `BaseProgram.open_express` and express.c for what it takes."""
+        ...
+
     def plan(self, plan: Plan) -> Any:
         """*plan* as `open` and `prepare` take it."""
         ...

@@ -8,7 +8,7 @@ from wasmrun.machine import capi
 from wasmrun.machine.hotpath import Plan
 from wasmrun.machine.hotpath import _crossings as compiled
 
-_INTERFACE = 2
+_INTERFACE = 3
 if getattr(compiled, "INTERFACE", 1) != _INTERFACE:
     raise ImportError("it was built for another version of wasmrun; install that again")
 
@@ -16,7 +16,8 @@ _FUNCTIONS = {
     name: getattr(capi, name)
     for name in (
         "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get",
-        "memory_data", "memory_size", "set_fuel", "set_deadline", "call", "error_delete", "trap_delete",
+        "memory_data", "memory_size", "set_fuel", "get_fuel", "set_deadline", "call", "error_new", "error_delete",
+        "trap_delete",
     )
 }  # fmt: skip
 compiled.bind({name: ctypes.cast(function, ctypes.c_void_p).value for name, function in _FUNCTIONS.items()})
@@ -40,6 +41,8 @@ class Compiled:
     call = staticmethod(compiled.call)
     close = staticmethod(compiled.close_store)
     run_each = staticmethod(compiled.run_each)
+    new_yard = compiled.Yard
+    new_express = compiled.Express
 
     def plan(self, plan: Plan) -> int:
         """The address of *plan* as C lays it out; what is there lives as long as the number."""

@@ -8,60 +8,18 @@
  *
  * Whatever may run guest code or take long gives the GIL up. Nothing here is shared by threads but what is given.
  */
-#define _POSIX_C_SOURCE 200809L
-#define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-/* The C API, as far as it is used; pointers to what only wasmtime looks into have no type. */
-typedef struct {
-  void *(*store_new)(void *engine, void *data, void (*finalizer)(void *));
-  void *(*store_context)(void *store);
-  void (*store_limiter)(void *store, int64_t, int64_t, int64_t, int64_t, int64_t);
-  void (*store_look)(void *store, void *look, void *data, void (*finalizer)(void *));
-  void (*store_delete)(void *store);
-  void *(*instantiate)(void *pre, void *context, void *instance, void **trap);
-  bool (*export_get)(void *context, void *instance, const char *name, size_t length, void *item);
-  void *(*memory_data)(void *context, void *memory);
-  size_t (*memory_size)(void *context, void *memory);
-  void *(*set_fuel)(void *context, uint64_t fuel);
-  void (*set_deadline)(void *context, uint64_t ticks);
-  void *(*call)(void *context, void *function, void *values, size_t count, void **trap);
-  void (*error_delete)(void *error);
-  void (*trap_delete)(void *trap);
-} engine_api;
+#include "crossings.h"
 
 static const char *const NAMES[] = {
   "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get", "memory_data",
-  "memory_size", "set_fuel", "set_deadline", "call", "error_delete", "trap_delete",
+  "memory_size", "set_fuel", "get_fuel", "set_deadline", "call", "error_new", "error_delete", "trap_delete",
 };
 enum { FUNCTIONS = sizeof NAMES / sizeof *NAMES };
 _Static_assert(sizeof(engine_api) == FUNCTIONS * sizeof(void *), "a name for each function");
 
-/* What a function's sandboxes have in common: words that Python fills in. See `Plan` in __init__.py. */
-typedef struct {
-  uint64_t engine, look;
-  int64_t memory_bytes, table_elements, instances, tables, memories;
-  uint64_t pre;
-  uint64_t entry, entry_length; /* the export that takes the event */
-  uint64_t has_free;
-} plan;
-
-/* A sandbox's record, in words, as wasmrun/machine/instance.py lays it out. */
-enum { ALLOC = 1, ENTRY = 5, FREE = 9, MEMORY = 13, INSTANCE = 16, TRAP = 18, VALUES = 20, ERROR = 34 };
-
-/* How `call` ended where it gives no answer. */
-enum { FAILED_IN_ALLOC = 1, NO_MEMORY, EVENT_OUTSIDE, FAILED, ANSWER_OUTSIDE, ANSWER_TOO_LARGE, ANSWER_AT_NULL };
-
 typedef struct { engine_api engine; bool is_bound; } module_state;
 
-static const engine_api *api_of(PyObject *module) {
+const engine_api *api_of(PyObject *module) {
   module_state *state = PyModule_GetState(module);
   if (state != NULL && state->is_bound) return &state->engine;
   PyErr_SetString(PyExc_RuntimeError, "the engine's functions are not known yet: call bind() first");
@@ -105,14 +63,6 @@ static PyObject *bind(PyObject *module, PyObject *addresses) {
   Py_RETURN_NONE;
 }
 
-/* A store with every limit set. */
-static void *new_store(const engine_api *api, const plan *with) {
-  void *store = api->store_new((void *)with->engine, NULL, NULL);
-  api->store_limiter(store, with->memory_bytes, with->table_elements, with->instances, with->tables, with->memories);
-  api->store_look(store, (void *)with->look, NULL, NULL);
-  return store;
-}
-
 PyDoc_STRVAR(open_doc, "open_store(plan, /)\n--\n\nA store with every limit set: its address and its context's.");
 
 static PyObject *open_store(PyObject *module, PyObject *const *args, Py_ssize_t given) {
@@ -120,7 +70,7 @@ static PyObject *open_store(PyObject *module, PyObject *const *args, Py_ssize_t 
   uint64_t number;
   if (api == NULL || !numbers_of(args, given, 1, &number)) return NULL;
   const plan *with = (const plan *)number;
-  void *store = new_store(api, with);
+  void *store = new_store(api, with, (void *)with->look, NULL);
   PyObject *both = Py_BuildValue("KK", (unsigned long long)store, (unsigned long long)api->store_context(store));
   if (both == NULL) api->store_delete(store);
   return both;
@@ -130,19 +80,6 @@ PyDoc_STRVAR(prepare_doc,
   "prepare(plan, context, record, /)\n--\n\n"
   "Instantiate, and put what the native ABI calls into the record; the address of the memory. None where there is an error or a trap\n"
   "in the record instead. For modules that run nothing of their own then.");
-
-/* Instantiate and find; false where there is an error or a trap in the record. */
-static bool set_up(const engine_api *api, const plan *with, void *context, uint64_t *record) {
-  void *instance = record + INSTANCE;
-  record[ERROR] = (uint64_t)api->instantiate((void *)with->pre, context, instance, (void **)(record + TRAP));
-  if (record[ERROR] || record[TRAP]) return false;
-  /* An item is its kind, in a word, and then the handle, whose place in the record is known. */
-  api->export_get(context, instance, "memory", 6, record + MEMORY - 1);
-  api->export_get(context, instance, "wasmrun_alloc", 13, record + ALLOC - 1);
-  api->export_get(context, instance, (const char *)with->entry, with->entry_length, record + ENTRY - 1);
-  if (with->has_free) api->export_get(context, instance, "wasmrun_free", 12, record + FREE - 1);
-  return true;
-}
 
 static PyObject *prepare(PyObject *module, PyObject *const *args, Py_ssize_t given) {
   const engine_api *api = api_of(module);
@@ -165,36 +102,6 @@ static PyObject *arm(PyObject *module, PyObject *const *args, Py_ssize_t given) 
   Py_RETURN_NONE;
 }
 
-/* Whether LENGTH bytes at POINTER lie in the memory, which had KNOWN bytes at least. */
-static bool holds(const engine_api *api, void *context, uint64_t *record, uint64_t known, uint64_t pointer, uint64_t length) {
-  return pointer + length <= known || pointer + length <= api->memory_size(context, record + MEMORY);
-}
-
-/* Hand EVENT over. Runs without the GIL. Puts where the answer is into POINTER and LENGTH, or says how it ended. */
-static long hand_over(const engine_api *api, void *context, uint64_t *record, char *memory, uint64_t known, uint64_t most,
-                      const char *event, uint64_t size, uint64_t *pointer, uint64_t *length) {
-  void **trap = (void **)(record + TRAP);
-  uint64_t at = 0;
-  if (size) {
-    record[VALUES] = size;
-    record[ERROR] = (uint64_t)api->call(context, record + ALLOC, record + VALUES, 1, trap);
-    if (record[ERROR] || *trap) return FAILED_IN_ALLOC;
-    at = (uint32_t)record[VALUES];
-    if (!at) return NO_MEMORY;
-    if (!holds(api, context, record, known, at, size)) return EVENT_OUTSIDE;
-    memcpy(memory + at, event, size);
-  }
-  record[VALUES] = at;
-  record[VALUES + 2] = size;
-  record[ERROR] = (uint64_t)api->call(context, record + ENTRY, record + VALUES, 2, trap);
-  if (record[ERROR] || *trap) return FAILED;
-  *pointer = record[VALUES] >> 32;
-  *length = (uint32_t)record[VALUES];
-  if (!holds(api, context, record, known, *pointer, *length)) return ANSWER_OUTSIDE;
-  if (*length > most) return ANSWER_TOO_LARGE;
-  return !*pointer && *length ? ANSWER_AT_NULL : 0;
-}
-
 PyDoc_STRVAR(call_doc,
   "call(context, record, memory, memory_bytes, most, event, /)\n--\n\n"
   "The answer to an event, as bytes, of *most* bytes at most; or a number that says what came instead: see `Step`.\n"
@@ -213,8 +120,9 @@ static PyObject *call(PyObject *module, PyObject *const *args, Py_ssize_t given)
   void *context = (void *)numbers[0];
   uint64_t *record = (uint64_t *)numbers[1];
   char *memory = (char *)numbers[2];
+  message whole = {{{event.buf, (size_t)event.len}}, 1, (uint64_t)event.len};
   PyThreadState *thread = PyEval_SaveThread();
-  long ended = hand_over(api, context, record, memory, numbers[3], numbers[4], event.buf, (uint64_t)event.len, &pointer, &length);
+  long ended = hand_over(api, context, record, memory, numbers[3], numbers[4], &whole, &pointer, &length);
   PyEval_RestoreThread(thread);
   PyBuffer_Release(&event);
   if (ended) return PyLong_FromLong(ended);
@@ -252,12 +160,6 @@ static bool keep(char **answers, size_t *room, size_t used, const char *from, si
   return true;
 }
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Run JOBS until one has no answer, or it is UNTIL, or there are too many answers; how many have one. Without the GIL. */
 static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, uint64_t fuel, uint64_t ticks, uint64_t known,
                     uint64_t most, uint64_t until, job *jobs, int count, char **answers) {
@@ -266,18 +168,17 @@ static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, u
   for (bool goes_on = true; goes_on && done < count;) {
     job *one = jobs + done;
     uint64_t pointer = 0, length = 0;
-    void *store = new_store(api, with), *context = api->store_context(store);
+    void *store = new_store(api, with, (void *)with->look, NULL), *context = api->store_context(store);
     goes_on = set_up(api, with, context, record);
     if (goes_on) {
       char *memory = api->memory_data(context, record + MEMORY);
       if (fuel) api->set_fuel(context, fuel);
       api->set_deadline(context, ticks);
-      goes_on = !hand_over(api, context, record, memory, known, most, one->event, (uint64_t)one->size, &pointer, &length) &&
+      message event = {{{one->event, (size_t)one->size}}, 1, (uint64_t)one->size};
+      goes_on = !hand_over(api, context, record, memory, known, most, &event, &pointer, &length) &&
                 keep(answers, &room, used, memory + pointer, length);
     }
-    if (record[ERROR]) api->error_delete((void *)record[ERROR]);
-    if (record[TRAP]) api->trap_delete((void *)record[TRAP]);
-    record[ERROR] = record[TRAP] = 0;
+    forget_failure(api, record);
     api->store_delete(store);
     if (!goes_on) break;
     one->at = used;
@@ -343,9 +244,11 @@ static PyMethodDef methods[] = {
 };
 
 /* Changes with what compiled.py calls and how: one that was built for an earlier tree is not taken. */
-enum { INTERFACE = 2 };
+enum { INTERFACE = 3 };
 
-static int set_up_module(PyObject *module) { return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE); }
+static int set_up_module(PyObject *module) {
+  return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_express(module) ? -1 : 0;
+}
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)set_up_module}, {0, NULL}};
 
