@@ -11,11 +11,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasmrun.calls import DEFAULTS, NO_EVENT, CallOptions, check_function, check_options
 from wasmrun.errors import HostError
-from wasmrun.express import Express
 from wasmrun.function import Function
 from wasmrun.futures import Future
 from wasmrun.gathering import Gathering
@@ -23,6 +22,9 @@ from wasmrun.invocation import Result
 from wasmrun.machine.threads import guest_stack
 from wasmrun.threadstate import ThreadState
 from wasmrun.watch import InterruptGuard, Watch, guard_interrupts
+
+if TYPE_CHECKING:
+    from wasmrun.express import Express
 
 _MOST_AT_ONCE = 64
 """Events that one thread takes for a batch."""
@@ -108,7 +110,7 @@ class BaseExecutor(concurrent.futures.Executor, abc.ABC):
             if express is not None:
                 result = express.carry_and_tell(event, self._state.room)
                 if result is not NotImplemented:
-                    return result  # type: ignore[no-any-return]  # a Result
+                    return result
             return self._perform(function, event, DEFAULTS, True)  # type: ignore[no-any-return]  # as above
         options = check_options(CallOptions(timeout, tenant, request_id, client_context, trace_id))
         return self._perform(function, event, options, True)  # type: ignore[no-any-return]  # as above

@@ -1,7 +1,7 @@
 """The express: events of the usual kind, carried from their bytes to their answers' in one crossing.
 
 Beside the runner's way, which every event can go and which some must: what is not carried (`NotImplemented`) goes
-there. Only for functions that import nothing; see machine/hotpath/express.c for what follows from that.
+there. Only for functions that import nothing but their log; see machine/hotpath/express.c for what follows from that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wasmrun.errors import FunctionError
 from wasmrun.invocation import Report, Result
 from wasmrun.machine import messages
+from wasmrun.machine.logbook import read_notebook
 from wasmrun.reporting import NEAR
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Express:
             told = self._carry_and_tell(event if self._is_raw else messages.encode(event), room)
             if told is NotImplemented:
                 return told
-            answer, request_id, is_warm, prepare_ns, run_ns, fuel_left, memory, event_bytes = told
+            answer, request_id, is_warm, prepare_ns, run_ns, fuel_left, memory, event_bytes, log_bytes, logged = told
             value = self._decode(answer)
         except FunctionError:
             self.way.give_up()
@@ -68,7 +69,6 @@ class Express:
         report = _new(Report, (
             request_id, *self._names, "warm" if is_warm else self._fresh, "success", run_ns / 1e9,
             None if is_warm else prepare_ns / 1e9, 0.0, None if self._fuel is None else self._fuel - fuel_left, True,
-            memory, self._memory, memory >= self._near, event_bytes, len(answer), 0, (),
+            memory, self._memory, memory >= self._near, event_bytes, len(answer), log_bytes, (),
         ))  # fmt: skip
-        return _new(Result, (value, None, report, ()))
-
+        return _new(Result, (value, None, report, read_notebook(logged) if logged else ()))

@@ -17,16 +17,19 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from wasmrun.errors import HostError, Throttled, WasmrunError
-from wasmrun.hints import Any, Protocol
+from wasmrun.hints import TYPE_CHECKING, Protocol
 from wasmrun.logger import Logger
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.hotpath.traffic import HANDED, OPEN, RUBBISH, RUNNING, Traffic
+from wasmrun.machine.hotpath.traffic import CHANGES, HANDED, OPEN, RUBBISH, RUNNING, Traffic
 from wasmrun.machine.program import BaseProgram
 from wasmrun.plan import PoolState, ShelfState, plan
 from wasmrun.requestids import RequestIds
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import ExpressShelf, PoolStats, Shelf
+
+if TYPE_CHECKING:
+    from wasmrun.machine.hotpath._crossings import Yard
 
 _log = Logger("wasmrun.pool")
 
@@ -44,6 +47,7 @@ _MOST_LENT = MOST_SPENT + 8
 """Places that events which go by express have at once: as many as may wait for the keeper, and some that run."""
 
 _MOST_FILLED = 16
+_MOST_READINGS = 50
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 60.0
@@ -112,7 +116,9 @@ class Pool:
         self._in_flight = 0
         # What has an express is counted there, without the lock: see machine/hotpath/express.c.
         self.traffic = Traffic()
-        self._yards: dict[Engine, Any] = {}
+        self._yards: dict[Engine, Yard] = {}
+        self.wake: Callable[[int], None] = lambda _: None
+        """Has the keeper awake, as `Keeper.wake`; for events that go by express."""
         # Numbers of functions that had events there.
         self._touched: deque[int] = deque()
 
@@ -124,7 +130,8 @@ class Pool:
     @property
     def _room(self) -> int:
         """How many sandboxes more there may be."""
-        return self.most - self._live + sum(yard.free for yard in self._yards.values())
+        free = sum(yard.free for yard in self._yards.values())
+        return self.most - self._live + free
 
     @property
     def _taken(self) -> int:
@@ -145,15 +152,20 @@ class Pool:
         shelf = Shelf(program, self._next_number)
         engine, function = program.engine, program.function
         # Of the others, the lock keeps account: who has what, and how many there are.
-        if ids is None or engine.crossings.new_yard is None or function.concurrency or shelf.by_tenant or function.tenant:
+        if (
+            ids is None
+            or engine.crossings.new_yard is None
+            or function.concurrency
+            or shelf.by_tenant
+            or function.tenant
+        ):
             return shelf
         yard = self._yards.get(engine)
         if yard is None:
             flag, traffic = engine.ticker.flag, self.traffic
             yard = engine.crossings.new_yard(traffic.address, traffic, ctypes.addressof(flag), flag)
-        # As long as the keeper sleeps deeper than that, the runner takes the events, which wakes it.
         level, note = (2, self._touched.append) if shelf.needs_keeper else (1, None)
-        way = program.open_express(yard, ids, level, note, shelf.number)
+        way = program.open_express(yard, ids, level, self.wake, note, shelf.number)
         if way is None:
             return shelf
         self._yards[engine] = yard
@@ -165,11 +177,13 @@ class Pool:
         yard = self._yards.get(engine)
         if yard is None or yard.free or yard.spent:
             return
+        if self._live >= self.most:
+            self._destroy(1)
         with self.lock:
             if not self._is_closed and self._live < self.most:
                 self._lend(engine, yard, min(_MOST_LENT, max(1, (self.most - self._live) // 4)))
 
-    def _lend(self, engine: Engine, yard: Any, count: int) -> None:
+    def _lend(self, engine: Engine, yard: Yard, count: int) -> None:
         """Give *yard* so many places more, as far as there are any. Lock held."""
         for _ in range(min(count, self.most - self._live)):
             try:
@@ -271,7 +285,7 @@ class Pool:
             return shelf.take()
         # What one tenant's event left in a sandbox is never there for another's.
         for at in range(len(shelf.ready) - 1, -1, -1):
-            sandbox = shelf.ready[at]
+            sandbox: Sandbox = shelf.ready[at]
             if not sandbox.is_used or sandbox.tenant == tenant:
                 del shelf.ready[at]
                 return sandbox
@@ -706,7 +720,16 @@ class Pool:
                 self._waiting -= 1
 
     def stats(self) -> PoolStats:
-        """All counters, as one consistent value."""
+        """All counters, as one consistent value; unless events come by express faster than they can be read."""
+        words = self.traffic.words
+        for _ in range(_MOST_READINGS):
+            changes = words[CHANGES]
+            stats = self._stats()
+            if words[CHANGES] == changes:
+                break
+        return stats
+
+    def _stats(self) -> PoolStats:
         with self.lock:
             functions = {shelf.function: shelf.stats() for shelf in self._shelves.values()}
             rows = list(functions.values())

@@ -343,7 +343,7 @@ def test_handler_of_asyncio_comes_first(make: Make) -> None:
 
     executor = make()
     asyncio.run(main())
-    executor.invoke(kit.pure(), b"")
+    executor.invoke(kit.ordinary(), b"")
     assert isinstance(signal.getsignal(signal.SIGINT), InterruptGuard)
     executor.shutdown()
 

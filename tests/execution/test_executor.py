@@ -738,7 +738,7 @@ def test_executor_is_kept_by_what_it_runs(make: Callable[..., wasmrun.Executor],
 @pytest.mark.parametrize("warm", [0, 2])
 def test_invocations_near_the_recursion_limit_are_counted_right(own: wasmrun.Executor, warm: int) -> None:
     """Wherever the interpreter runs out of depth, the sandbox comes back, and `shutdown` does not wait for ever."""
-    function = kit.pure(warm=warm)
+    function = kit.ordinary(warm=warm)
     own.invoke(function, b"")
     outcomes = set()
 

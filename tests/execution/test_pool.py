@@ -142,7 +142,7 @@ def test_sandbox_that_was_made_last_is_handed_out_first(
     own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch, reuse: bool
 ) -> None:
     """Its memory is the warmest."""
-    function = kit.pure(warm=4, reuse=reuse)
+    function = kit.ordinary(warm=4, reuse=reuse)
     own.prewarm(function)
     eventually(lambda: own.stats().pool.in_flight == 0)
     last = own._runner.core.shelves[function].ready[-1]
@@ -463,7 +463,7 @@ def test_unload_races_with_events_and_refills(own: wasmrun.Executor) -> None:
 
 def test_event_that_lost_its_function_loads_it_anew(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unloaded between being looked up and being taken from the pool: the event does not notice."""
-    function = kit.pure(warm=1)
+    function = kit.ordinary(warm=1)
     own.invoke(function, b"")
     acquire = own._runner.core.pool.acquire
     times = []

@@ -14,9 +14,9 @@ from kit import eventually
 import wasmrun
 from wasmrun import core as core_module
 from wasmrun.keeper import Keeper
-from wasmrun.machine.hotpath.traffic import Traffic
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
+from wasmrun.machine.hotpath.traffic import Traffic
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.program import Program
 from wasmrun.machine.record import RECORD_WORDS
@@ -365,13 +365,13 @@ def test_executor_of_another_process_refuses_and_frees_nothing(
     own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a forked child sees it; the children of other tests are seen by their exit status only."""
-    own.invoke(kit.pure(), b"")
+    own.invoke(kit.ordinary(), b"")
     pid = os.getpid()
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: pid + 1)
         for call in (own.invoke, own.submit, own.prewarm, own.inspect):
             with pytest.raises(wasmrun.HostError, match="before the process forked"):
-                call(kit.pure())
+                call(kit.ordinary())
         with pytest.raises(wasmrun.HostError, match="before the process forked"):
             own.stats()
         own.shutdown()

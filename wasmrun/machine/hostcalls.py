@@ -53,10 +53,16 @@ class Linker:
         """Offer *body*, guarded, as the import *module*.*name* of *type_*; *of_kernel* where a plug-in's kernel calls it."""
         callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results), of_kernel=of_kernel))
         self._callbacks.append(callback)
+        environment = None
+        if body is log and self.engine.crossings.log_function is not None:
+            own = ctypes.cast(callback, ctypes.c_void_p).value or 0
+            address, words = self.engine.crossings.log_function(own)
+            self._callbacks.append(words)
+            callback, environment = capi.HostCallback(address), ctypes.addressof(words)
         functype = _functype(type_)
         parts = module.encode(), name.encode()
         error = capi.linker_define_func(
-            self.pointer, parts[0], len(parts[0]), parts[1], len(parts[1]), functype, callback, None, None
+            self.pointer, parts[0], len(parts[0]), parts[1], len(parts[1]), functype, callback, environment, None
         )
         capi.functype_delete(functype)
         if error:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import struct
+
 from wasmrun.invocation import LEVELS, Log
 
 _ENTRY_COST = 16
 """Bytes that an entry counts beyond its text, so that empty lines are not free."""
 
 CUT = Log("warn", "[the log is cut here: it reached its limit]")
+
+
+_notebook_entry = struct.Struct("=II")
+
+
+def read_notebook(notebook: bytes) -> tuple[Log, ...]:
+    """The entries of what a guest logged in one crossing; see hotpath/notebook.c."""
+    entries, at = [], 0
+    while at < len(notebook):
+        level, length = _notebook_entry.unpack_from(notebook, at)
+        at += _notebook_entry.size
+        entries.append(Log(LEVELS[level], notebook[at : at + length].decode("utf-8", "replace")))
+        at += length
+    return tuple(entries)
 
 
 class LogBook:

@@ -30,13 +30,21 @@ if TYPE_CHECKING:
         """Where request ids come from: 24 characters that all begin with, and numbers for the last 12 digits."""
 
         prefix: str
-        numbers: Iterator[int]
+
+        @property
+        def numbers(self) -> Iterator[int]:
+            """For the last 12 digits."""
+            ...
+
 
 HTTP_REQUEST = ("wasmrun", "http_request")
 """The import by which guests reach the network, where they may."""
 
 _BATCH_NS = 2_000_000
 """How long a batch may take: nobody ends a guest in it before its next look, and others wait for a place."""
+
+_REPEATABLE = {("wasmrun", "log"), ("env", "abort")}
+"""Imports of guests that leave no trace of an event but its answer and its log. Without an instance, abort ends them."""
 
 _EXTISM = "extism:host/env"
 _OF_EXTISM = (_EXTISM, "extism:host/user")
@@ -146,7 +154,7 @@ class BaseProgram:
     is_prepared_at_once = False
     """Whether the hot path prepares its sandboxes in one step."""
     is_run_in_batches = False
-    """Whether `run_each` is for it: it imports nothing, so that running an event twice is as good as once."""
+    """Whether `run_each` is for it: running an event twice is as good as once."""
     plan: Any
     """What the hot path needs to know of it."""
 
@@ -191,18 +199,24 @@ class BaseProgram:
         try:
             return run_each(
                 self.plan, engine.address + record * 8, self.fuel, first_look(self.timeout_ns), self.memory_bytes,
-                self.function.result_bytes, time.monotonic_ns() + _BATCH_NS, payloads,
+                self.function.result_bytes, time.monotonic_ns() + _BATCH_NS, self.log_bytes, payloads,
             ) if run_each is not None else []  # fmt: skip
         finally:
             engine.give_record(record)
 
     def open_express(
-        self, yard: Any, ids: RequestIds, level: int, note: Callable[[int], object] | None, number: int
+        self,
+        yard: Any,
+        ids: RequestIds,
+        level: int,
+        wake: Callable[[int], None],
+        note: Callable[[int], object] | None,
+        number: int,
     ) -> Any:
         """The compiled express of this program, whose sandboxes have their places in *yard*; None where it has none.
 
-        It carries events while the keeper's level is *level* at least, and calls *note* with *number* at the first
-        one, and at the first after each `seen`.
+        After an event it calls *wake* with *level* where the keeper's is lower, and at the first one, and the first
+        after each `seen`, *note* with *number*.
         """
         return None
 
@@ -270,10 +284,13 @@ class Program(BaseProgram):
             self._link(offered)
             self.runs_at_start = self.has_start or bool(self.abi.start_up) or self._runs_code_to_instantiate()
             self.is_prepared_at_once = self.abi.name == "native" and not self.runs_at_start
+            # It asks the host for nothing but what an event can be told twice, once where none of it is kept.
+            is_repeatable = self.abi.name == "native" and _names(module.imports) <= _REPEATABLE
             self.is_run_in_batches = (
-                self.is_prepared_at_once and not module.imports and engine.crossings.run_each is not None
+                is_repeatable and self.is_prepared_at_once and engine.crossings.run_each is not None
             )
-            self._is_carried = self.abi.name == "native" and not module.imports and adapt is None
+            # What the start-up logs is told with the first event, and an express knows of its events alone.
+            self._is_carried = is_repeatable and adapt is None and not (self.runs_at_start and module.imports)
             self._make_plan(has_free="wasmrun_free" in module.exports)
             if adapt is not None:
                 self.abi = adapt(self.abi, self.runs_at_start)
@@ -301,7 +318,7 @@ class Program(BaseProgram):
     def _link(self, offered: Offered) -> None:
         if self.uses_wasi:
             self._linker.define_wasi()
-        for key in {(item.module, item.name) for item in self.module.imports}:
+        for key in _names(self.module.imports):
             if key in offered:
                 self._linker.define(*key, *offered[key])
         if self.link is None:
@@ -332,9 +349,15 @@ class Program(BaseProgram):
         return bool(error or out[4])
 
     def open_express(
-        self, yard: Any, ids: RequestIds, level: int, note: Callable[[int], object] | None, number: int
+        self,
+        yard: Any,
+        ids: RequestIds,
+        level: int,
+        wake: Callable[[int], None],
+        note: Callable[[int], object] | None,
+        number: int,
     ) -> Any:
-        """As promised above: one for guests that import nothing, where the hot path is compiled."""
+        """As promised above: for guests that are repeatable, where the hot path is compiled."""
         new = self.engine.crossings.new_express
         if new is None or not self._is_carried:
             return None
@@ -342,7 +365,8 @@ class Program(BaseProgram):
         function = self.function
         return new(
             yard, self.plan, self.plan, self.fuel, first_look(self.timeout_ns), self.memory_bytes, function.result_bytes,
-            self.event_bytes, level, self.stack, self.is_prepared_at_once, note, number, ids.numbers, ids.prefix,
+            self.event_bytes, self.log_bytes, level, self.stack, self.is_prepared_at_once, note, number, wake,
+            ids.numbers, ids.prefix,
             self.timeout_ns, template, id_at,
         )  # fmt: skip
 
@@ -353,6 +377,10 @@ class Program(BaseProgram):
             capi.instance_pre_delete(pre)
         self._linker.close()
         self.module.close()
+
+
+def _names(imports: tuple[Import, ...]) -> set[tuple[str, str]]:
+    return {(item.module, item.name) for item in imports}
 
 
 Offered = dict[tuple[str, str], tuple[ExternType, hostcalls.Body]]

@@ -99,7 +99,8 @@ class NativeCodec:
 
     def template(self) -> tuple[bytes | None, int]:
         """The usual context with gaps for a request id of 36 characters and a deadline, which are its last 8 bytes, and
-        where the request id goes; None for raw events, which have none."""
+        where the request id goes; None for raw events, which have none.
+        """
         if self.is_raw:
             return None, 0
         head = self._head + _TEXT_HEADS[36]

@@ -57,8 +57,8 @@ class Crossings(Protocol):
     """One of `KINDS`."""
 
     @property
-    def run_each(self) -> Callable[[Any, int, int, int, int, int, int, list[bytes]], list[bytes]] | None:
-        """``(plan, record, fuel, ticks, memory_bytes, most, until, events) -> answers``, where a batch is one crossing.
+    def run_each(self) -> Callable[[Any, int, int, int, int, int, int, int, list[bytes]], list[bytes]] | None:
+        """``(plan, record, fuel, ticks, memory_bytes, most, until, log_bytes, events) -> answers``: a batch in one crossing.
 
         A fresh sandbox for each of *events*, in the same record. It ends before the first event that has no answer, and
         at *until* (nanoseconds of the monotonic clock).
@@ -73,6 +73,11 @@ class Crossings(Protocol):
     @property
     def new_express(self) -> Callable[..., Any] | None:
         """The express of one function; see `BaseProgram.open_express` and express.c for what it takes."""
+        ...
+
+    @property
+    def log_function(self) -> Callable[[int], tuple[int, Any]] | None:
+        """``(address of Python's) -> (address, environment)``: `wasmrun.log` for guests that run in one crossing."""
         ...
 
     def plan(self, plan: Plan) -> Any:

@@ -17,7 +17,7 @@ _FUNCTIONS = {
     for name in (
         "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get",
         "memory_data", "memory_size", "set_fuel", "get_fuel", "set_deadline", "call", "error_new", "error_delete",
-        "trap_delete",
+        "trap_new_code", "trap_delete",
     )
 }  # fmt: skip
 compiled.bind({name: ctypes.cast(function, ctypes.c_void_p).value for name, function in _FUNCTIONS.items()})
@@ -43,6 +43,10 @@ class Compiled:
     run_each = staticmethod(compiled.run_each)
     new_yard = compiled.Yard
     new_express = compiled.Express
+
+    def log_function(self, own: int) -> tuple[int, ctypes.Array[ctypes.c_uint64]]:
+        """The address of `wasmrun.log` in C, and its environment; for what does not run in one crossing it calls *own*."""
+        return compiled.LOG, (ctypes.c_uint64 * 1)(own)
 
     def plan(self, plan: Plan) -> int:
         """The address of *plan* as C lays it out; what is there lives as long as the number."""

@@ -12,7 +12,8 @@
 
 static const char *const NAMES[] = {
   "store_new", "store_context", "store_limiter", "store_look", "store_delete", "instantiate", "export_get", "memory_data",
-  "memory_size", "set_fuel", "get_fuel", "set_deadline", "call", "error_new", "error_delete", "trap_delete",
+  "memory_size", "set_fuel", "get_fuel", "set_deadline", "call", "error_new", "error_delete", "trap_new_code",
+  "trap_delete",
 };
 enum { FUNCTIONS = sizeof NAMES / sizeof *NAMES };
 _Static_assert(sizeof(engine_api) == FUNCTIONS * sizeof(void *), "a name for each function");
@@ -162,7 +163,7 @@ static bool keep(char **answers, size_t *room, size_t used, const char *from, si
 
 /* Run JOBS until one has no answer, or it is UNTIL, or there are too many answers; how many have one. Without the GIL. */
 static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, uint64_t fuel, uint64_t ticks, uint64_t known,
-                    uint64_t most, uint64_t until, job *jobs, int count, char **answers) {
+                    uint64_t most, uint64_t until, uint64_t log_bytes, job *jobs, int count, char **answers) {
   size_t used = 0, room = 0;
   int done = 0;
   for (bool goes_on = true; goes_on && done < count;) {
@@ -175,9 +176,12 @@ static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, u
       if (fuel) api->set_fuel(context, fuel);
       api->set_deadline(context, ticks);
       message event = {{{one->event, (size_t)one->size}}, 1, (uint64_t)one->size};
+      notebook book = {.api = api, .context = context, .record = record, .memory = memory, .known = known, .left = log_bytes, .is_metered = fuel > 0};
+      open_notebook(&book);
       goes_on = !hand_over(api, context, record, memory, known, most, &event, &pointer, &length) &&
                 keep(answers, &room, used, memory + pointer, length);
     }
+    open_notebook(NULL);
     forget_failure(api, record);
     api->store_delete(store);
     if (!goes_on) break;
@@ -191,33 +195,33 @@ static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, u
 }
 
 PyDoc_STRVAR(run_each_doc,
-  "run_each(plan, record, fuel, ticks, memory_bytes, most, until, events, /)\n--\n\n"
+  "run_each(plan, record, fuel, ticks, memory_bytes, most, until, log_bytes, events, /)\n--\n\n"
   "A fresh sandbox for each of the *events*, a list of bytes, one after the other: the list of their answers. It ends before the first\n"
   "event that has none, and at *until* (nanoseconds of the monotonic clock); whoever calls runs the others. For guests that import\n"
-  "nothing, which an event may be run for twice.");
+  "nothing but `log`, which an event may be run for twice; nothing that they log is kept.");
 
 static PyObject *run_each(PyObject *module, PyObject *const *args, Py_ssize_t given) {
   const engine_api *api = api_of(module);
-  uint64_t numbers[7];
+  uint64_t numbers[8];
   job jobs[MOST_JOBS];
   char *answers = NULL;
   if (api == NULL) return NULL;
-  if (given != 8) {
-    PyErr_Format(PyExc_TypeError, "8 arguments are needed, not %zd", given);
+  if (given != 9) {
+    PyErr_Format(PyExc_TypeError, "9 arguments are needed, not %zd", given);
     return NULL;
   }
-  if (!numbers_of(args, 7, 7, numbers)) return NULL;
-  Py_ssize_t count = PyList_Size(args[7]);
+  if (!numbers_of(args, 8, 8, numbers)) return NULL;
+  Py_ssize_t count = PyList_Size(args[8]);
   if (count < 0) return NULL;
   if (count > MOST_JOBS) count = MOST_JOBS;
   for (Py_ssize_t at = 0; at < count; at++) {
     char *event;
-    if (PyBytes_AsStringAndSize(PyList_GetItem(args[7], at), &event, &jobs[at].size)) return NULL;
+    if (PyBytes_AsStringAndSize(PyList_GetItem(args[8], at), &event, &jobs[at].size)) return NULL;
     jobs[at].event = event;
   }
   PyThreadState *thread = PyEval_SaveThread();
   int done = run_jobs(api, (const plan *)numbers[0], (uint64_t *)numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-                      jobs, (int)count, &answers);
+                      numbers[7], jobs, (int)count, &answers);
   PyEval_RestoreThread(thread);
   PyObject *list = PyList_New(done);
   for (int at = 0; list != NULL && at < done; at++) {
@@ -247,7 +251,7 @@ static PyMethodDef methods[] = {
 enum { INTERFACE = 3 };
 
 static int set_up_module(PyObject *module) {
-  return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_express(module) ? -1 : 0;
+  return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_notebook(module) || add_express(module) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)set_up_module}, {0, NULL}};

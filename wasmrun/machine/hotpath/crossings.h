@@ -30,6 +30,7 @@ typedef struct {
   void *(*call)(void *context, void *function, void *values, size_t count, void **trap);
   void *(*error_new)(const char *message);
   void (*error_delete)(void *error);
+  void *(*trap_new_code)(uint8_t code);
   void (*trap_delete)(void *trap);
 } engine_api;
 
@@ -120,8 +121,29 @@ static inline long hand_over(const engine_api *api, void *context, uint64_t *rec
   return !*pointer && *length ? ANSWER_AT_NULL : 0;
 }
 
+/* What the guest logs that runs on this thread: entries are a level and a length, 4 bytes each, and so many of text. */
+typedef struct {
+  const engine_api *api;
+  void *context;
+  uint64_t *record;
+  const char *memory;
+  uint64_t known;    /* bytes that the memory has at least */
+  uint64_t left;     /* bytes that may still be logged, with what each entry costs beyond its text */
+  uint64_t bytes;    /* of text, so far */
+  char *entries;
+  size_t used, room;
+  bool is_kept;      /* whether anybody wants to read it */
+  bool is_metered;
+} notebook;
+
+/* Have BOOK take what guests on this thread log, where otherwise Python does; NULL ends that. */
+void open_notebook(notebook *book);
+
 /* The engine's functions, once they are known; NULL with an exception before. */
 const engine_api *api_of(PyObject *module);
+
+/* Add what notebook.c has for Python to MODULE; not 0 with an exception where that fails. */
+int add_notebook(PyObject *module);
 
 /* Add the types of express.c to MODULE; not 0 with an exception where that fails. */
 int add_express(PyObject *module);

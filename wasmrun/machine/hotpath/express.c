@@ -4,9 +4,9 @@
  * An `Express` has the ready ones of one function, and carries its events. Python's pool lends the places and counts
  * them; what is written in `traffic` is how each side knows of what the other one does.
  *
- * It is for guests that import nothing. Of those an event leaves no trace but its answer, so one that fails, or takes
- * so long that it would be looked at, is given up, and its caller runs it again in Python, where all the rest is: limits
- * in time, Ctrl-C, errors, reports of failures. "Not carried" (NotImplemented) is all that is ever said about that here.
+ * It is for guests that import nothing but `log`. Of those an event leaves no trace but its answer and its log, so one
+ * that fails, or takes so long that it would be looked at, is given up, and its caller runs it again in Python, where all
+ * the rest is: limits in time, Ctrl-C, errors, reports of failures. "Not carried" (NotImplemented) is all that is ever said about that here.
  *
  * The GIL guards every field. It is given up once an event, and no field is touched meanwhile.
  */
@@ -15,8 +15,8 @@
 #include <pthread.h>
 
 /* Words that the pool and all its yards share: what runs here, how many events were taken here, how much there is to
- * destroy; whether anything may begin here; and how awake the keeper is. See wasmrun/machine/hotpath/traffic.py. */
-enum { RUNNING, HANDED, RUBBISH, OPEN, LEVEL };
+ * destroy; whether anything may begin here; how awake the keeper is; how often any of this changed. See traffic.py. */
+enum { RUNNING, HANDED, RUBBISH, OPEN, LEVEL, CHANGES };
 
 /* As wasmrun/pool.py has them. */
 enum { MOST_SPENT = 64, MOST_LARGE_SPENT = 8, LARGE = 4 << 20 };
@@ -75,9 +75,9 @@ typedef struct {
 typedef struct {
   PyObject_HEAD
   yard *yard;
-  PyObject *plan_owner, *note, *number, *numbers;
+  PyObject *plan_owner, *note, *number, *numbers, *wake;
   const plan *with;
-  uint64_t fuel, ticks, known, most, event_bytes, wanted_level;
+  uint64_t fuel, ticks, known, most, event_bytes, log_bytes, wanted_level;
   int64_t stack;
   bool is_fresh_here; /* whether a sandbox can be made here: its function runs nothing to get ready */
   bool is_open, is_noted;
@@ -102,11 +102,11 @@ static bool reserve_all(yard *self, size_t more) {
 
 static void spend(yard *self, box it) {
   push(&self->spent, it);
-  self->traffic[RUBBISH]++;
+  self->traffic[RUBBISH]++, self->traffic[CHANGES]++;
 }
 
 static box unspend(yard *self) {
-  self->traffic[RUBBISH]--;
+  self->traffic[RUBBISH]--, self->traffic[CHANGES]++;
   return pop_oldest(&self->spent);
 }
 
@@ -188,7 +188,7 @@ static PyObject *yard_destroy(PyObject *object, PyObject *number) {
     for (size_t at = 0; at < count; at++) self->api->store_delete(going[at].store);
     PyEval_RestoreThread(thread);
     for (size_t at = 0; at < count; at++) push(&self->free, (box){NULL, NULL, going[at].record, NULL});
-    self->traffic[RUBBISH] -= count;
+    self->traffic[RUBBISH] -= count, self->traffic[CHANGES]++;
     done += count;
   }
   return PyLong_FromSize_t(done);
@@ -230,8 +230,8 @@ static void *give_up(void *context, void *api, uint64_t *delta, uint8_t *kind) {
 }
 
 static PyObject *express_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-  PyObject *home, *plan_owner, *note, *number, *numbers;
-  unsigned long long with, fuel, ticks, known, most, event_bytes, wanted, timeout_ns;
+  PyObject *home, *plan_owner, *note, *number, *numbers, *wake;
+  unsigned long long with, fuel, ticks, known, most, event_bytes, log_bytes, wanted, timeout_ns;
   long long stack;
   int is_fresh_here;
   const char *prefix, *context;
@@ -240,8 +240,8 @@ static PyObject *express_new(PyTypeObject *type, PyObject *args, PyObject *named
     PyErr_SetString(PyExc_TypeError, "an express takes no keywords");
     return NULL;
   }
-  if (!PyArg_ParseTuple(args, "OKOKKKKKKLpOOOs#Kz#n", &home, &with, &plan_owner, &fuel, &ticks, &known, &most, &event_bytes,
-                        &wanted, &stack, &is_fresh_here, &note, &number, &numbers, &prefix, &prefix_length, &timeout_ns,
+  if (!PyArg_ParseTuple(args, "OKOKKKKKKKLpOOOOs#Kz#n", &home, &with, &plan_owner, &fuel, &ticks, &known, &most, &event_bytes, &log_bytes,
+                        &wanted, &stack, &is_fresh_here, &note, &number, &wake, &numbers, &prefix, &prefix_length, &timeout_ns,
                         &context, &context_size, &id_at))
     return NULL;
   bool fits = context == NULL || (context_size <= MOST_CONTEXT && id_at >= 0 && id_at + ID_LENGTH + 8 <= context_size);
@@ -249,19 +249,21 @@ static PyObject *express_new(PyTypeObject *type, PyObject *args, PyObject *named
   allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
   express *self = (express *)alloc(type, 0);
   if (self == NULL) return NULL;
-  PyObject *held[] = {home, plan_owner, note, number, numbers};
+  PyObject *held[] = {home, plan_owner, note, number, numbers, wake};
   for (size_t at = 0; at < sizeof held / sizeof *held; at++) Py_INCREF(held[at]);
   self->yard = (yard *)home;
   self->plan_owner = plan_owner;
   self->note = note;
   self->number = number;
   self->numbers = numbers;
+  self->wake = wake;
   self->with = (const plan *)with;
   self->fuel = fuel;
   self->ticks = ticks;
   self->known = known;
   self->most = most;
   self->event_bytes = event_bytes;
+  self->log_bytes = log_bytes;
   self->wanted_level = wanted;
   self->stack = stack;
   self->is_fresh_here = is_fresh_here;
@@ -291,6 +293,7 @@ static void express_free(PyObject *object) {
   Py_XDECREF(self->note);
   Py_XDECREF(self->number);
   Py_XDECREF(self->numbers);
+  Py_XDECREF(self->wake);
   freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
   release(object);
   Py_DECREF(type);
@@ -302,8 +305,14 @@ static bool can_begin(const express *self) {
 }
 
 /* Count what begins or ends here, which keeps the program, the engine and its clock. */
-static void begin(express *self) { self->running++, self->yard->traffic[RUNNING]++; }
-static void end(express *self) { self->running--, self->yard->traffic[RUNNING]--; }
+static void begin(express *self, size_t count) {
+  self->running += count;
+  self->yard->traffic[RUNNING] += count, self->yard->traffic[CHANGES]++;
+}
+static void end(express *self, size_t count) {
+  self->running -= count;
+  self->yard->traffic[RUNNING] -= count, self->yard->traffic[CHANGES]++;
+}
 
 /* A new store with an instance in it, in the place IT; false, and a place as before, where that fails. Without the GIL. */
 static bool make(const express *self, box *it) {
@@ -346,7 +355,7 @@ static void write_context(const express *self, char *context, const char *id) {
 typedef struct { uint64_t prepare_ns, run_ns, fuel_left, memory, event_bytes; } measured;
 
 /* Carry EVENT: the answer, NotImplemented where it was not carried, or an exception. With FIGURES these are written. */
-static PyObject *carry_event(express *self, PyObject *event, PyObject *room, char *id, bool *was_ready, measured *figures) {
+static PyObject *carry_event(express *self, PyObject *event, PyObject *room, char *id, bool *was_ready, measured *figures, notebook *book) {
   yard *home = self->yard;
   const engine_api *api = home->api;
   int64_t stack = PyLong_AsLongLong(room);
@@ -354,7 +363,7 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   /* An event that nobody gave is an empty map, and without bytes as well. */
   bool is_none = self->context == NULL && PyDict_CheckExact(event) && !PyDict_Size(event);
   if (!is_none && !PyBytes_CheckExact(event)) return not_carried();
-  if (stack < self->stack || !can_begin(self) || home->traffic[LEVEL] < self->wanted_level) return not_carried();
+  if (stack < self->stack || !can_begin(self)) return not_carried();
   if (self->skip) {
     self->skip--;
     return not_carried();
@@ -379,7 +388,7 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   else if (home->spent.count) it = unspend(home);
   else return not_carried();
   size_t waiting = home->spent.count;
-  begin(self);
+  begin(self, 1);
   home->traffic[HANDED]++;
   if (self->note != Py_None && !self->is_noted) {
     self->is_noted = true;
@@ -405,7 +414,11 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   if (!has_failed) {
     if (self->fuel) api->set_fuel(it.context, self->fuel);
     api->set_deadline(it.context, self->ticks);
+    *book = (notebook){.api = api, .context = it.context, .record = it.record, .memory = it.memory, .known = self->known,
+                       .left = self->log_bytes, .is_kept = figures != NULL, .is_metered = self->fuel > 0};
+    open_notebook(book);
     has_failed = hand_over(api, it.context, it.record, it.memory, self->known, self->most, &whole, &pointer, &length) != 0;
+    open_notebook(NULL);
     if (figures != NULL) {
       figures->run_ns = now_ns() - started;
       figures->memory = api->memory_size(it.context, it.record + MEMORY);
@@ -431,7 +444,7 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   }
   if (it.store != NULL) spend(home, it);
   else push(&home->free, it);
-  end(self);
+  end(self, 1);
   if (has_failed) {
     self->penalty = self->penalty ? self->penalty * 2 : FIRST_PENALTY;
     if (self->penalty > MOST_PENALTY) self->penalty = MOST_PENALTY;
@@ -441,6 +454,12 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
     if (*was_ready) self->warm_starts++;
     else self->cold_starts++;
     if (self->penalty && ++self->calm >= MOST_PENALTY) self->penalty = 0;
+    /* The last thing, because it is Python, where Ctrl-C may end it: all is counted. */
+    if (home->traffic[LEVEL] < self->wanted_level && self->wake != NULL) {
+      PyObject *nothing = PyObject_CallFunction(self->wake, "K", (unsigned long long)self->wanted_level);
+      if (nothing == NULL) Py_CLEAR(answer);
+      Py_XDECREF(nothing);
+    }
   }
   return answer;
 }
@@ -452,25 +471,33 @@ PyDoc_STRVAR(carry_doc,
 static PyObject *express_carry(PyObject *object, PyObject *const *args, Py_ssize_t given) {
   char id[ID_LENGTH];
   bool was_ready;
+  notebook book;
   if (given != 2) return PyErr_Format(PyExc_TypeError, "2 arguments are needed, not %zd", given);
-  return carry_event((express *)object, args[0], args[1], id, &was_ready, NULL);
+  return carry_event((express *)object, args[0], args[1], id, &was_ready, NULL, &book);
 }
 
 PyDoc_STRVAR(carry_and_tell_doc,
   "carry_and_tell(event, room, /)\n--\n\n"
   "As `carry`, with what a report needs: answer, request id, whether a sandbox was ready, nanoseconds of preparing and of running, fuel\n"
-  "that is left, bytes of memory, and those of the event with all that it is told.");
+  "that is left, bytes of memory, those of the event with all that it is told,\n"
+  "and those of the texts that were logged; then what was logged, as `notebook.c` lays it out, or None.");
 
 static PyObject *express_carry_and_tell(PyObject *object, PyObject *const *args, Py_ssize_t given) {
   char id[ID_LENGTH];
   bool was_ready;
   measured figures = {0, 0, 0, 0, 0};
+  notebook book = {.entries = NULL};
   if (given != 2) return PyErr_Format(PyExc_TypeError, "2 arguments are needed, not %zd", given);
-  PyObject *answer = carry_event((express *)object, args[0], args[1], id, &was_ready, &figures);
-  if (answer == NULL || answer == Py_NotImplemented) return answer;
-  return Py_BuildValue("(Ns#OKKKKK)", answer, id, (Py_ssize_t)ID_LENGTH, was_ready ? Py_True : Py_False, (unsigned long long)figures.prepare_ns,
+  PyObject *answer = carry_event((express *)object, args[0], args[1], id, &was_ready, &figures, &book);
+  if (answer == NULL || answer == Py_NotImplemented) {
+    free(book.entries);
+    return answer;
+  }
+  PyObject *told = Py_BuildValue("(Ns#OKKKKKKy#)", answer, id, (Py_ssize_t)ID_LENGTH, was_ready ? Py_True : Py_False, (unsigned long long)figures.prepare_ns,
                        (unsigned long long)figures.run_ns, (unsigned long long)figures.fuel_left, (unsigned long long)figures.memory,
-                       (unsigned long long)figures.event_bytes);
+                       (unsigned long long)figures.event_bytes, (unsigned long long)book.bytes, book.entries, (Py_ssize_t)book.used);
+  free(book.entries);
+  return told;
 }
 
 PyDoc_STRVAR(fill_doc,
@@ -488,7 +515,7 @@ static PyObject *express_fill(PyObject *object, PyObject *number) {
   box boxes[CHUNK];
   while (count < wanted) boxes[count++] = pop_newest(&home->free);
   self->filling += count;
-  begin(self);
+  begin(self, count);
   PyThreadState *thread = PyEval_SaveThread();
   while (made < count && make(self, boxes + made)) made++;
   PyEval_RestoreThread(thread);
@@ -498,7 +525,7 @@ static PyObject *express_fill(PyObject *object, PyObject *number) {
     else spend(home, boxes[at]);
   }
   self->filling -= count;
-  end(self);
+  end(self, count);
   return PyLong_FromSize_t(made);
 }
 
@@ -560,6 +587,7 @@ static PyObject *express_close(PyObject *object, PyObject *Py_UNUSED(nothing)) {
   express *self = (express *)object;
   if (self->running) Py_RETURN_FALSE;
   self->is_open = false;
+  Py_CLEAR(self->wake); /* it knows the pool, which knows this */
   while (self->ready.count) spend(self->yard, pop_oldest(&self->ready));
   Py_RETURN_TRUE;
 }

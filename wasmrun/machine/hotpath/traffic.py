@@ -15,12 +15,15 @@ OPEN = 3
 LEVEL = 4
 """How awake the keeper is, which that says."""
 
+CHANGES = 5
+"""How often anything there changed: whoever reads more than one number looks whether it is still the same."""
+
 
 class Traffic:
     """The words of one pool, at *address*."""
 
     def __init__(self) -> None:
-        self._array = (ctypes.c_uint64 * 5)()
+        self._array = (ctypes.c_uint64 * 6)()
         self.address = ctypes.addressof(self._array)
         self.words = memoryview(self._array).cast("B").cast("Q")
         self.words[OPEN] = 1
