@@ -37,7 +37,7 @@ LAYERS = {
         "cgi",
     ),
     1: ("machine", "hardening"),
-    2: ("sandbox", "plan", "requestids", "shelf", "pool"),
+    2: ("sandbox", "plan", "requestids", "yards", "shelf", "pool"),
     3: (
         "watch",
         "threadstate",

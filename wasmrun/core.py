@@ -79,7 +79,7 @@ class Core:
         )
         self._engines: dict[EngineSettings, tuple[Engine, Streams]] = {}
         self.keeper = Keeper(self.pool, lambda: [engine for engine, _ in list(self._engines.values())])
-        self.pool.wake = self.keeper.wake
+        self.pool.yards.wake = self.keeper.wake
         self.shelves: dict[Function, Shelf] = {}
         self.server = Server()
         self._kernels: dict[Engine, Kernel] = {}

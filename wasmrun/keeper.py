@@ -50,7 +50,7 @@ class Keeper:
         self._aside = threading.Semaphore(_MOST_ASIDE)
 
     def _set_level(self, level: int) -> None:
-        self.level = self._pool.traffic.words[LEVEL] = level
+        self.level = self._pool.yards.traffic.words[LEVEL] = level
 
     def wake(self, level: int) -> None:
         """See to it that a round comes soon: at once for `AWAKE`, within 20 ms for `DOZING`.

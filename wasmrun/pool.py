@@ -10,26 +10,23 @@ its own where none is ready. Refilling and destroying are done between events, b
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from wasmrun.errors import HostError, Throttled, WasmrunError
-from wasmrun.hints import TYPE_CHECKING, Protocol
+from wasmrun.errors import Throttled, WasmrunError
+from wasmrun.hints import Protocol
 from wasmrun.logger import Logger
 from wasmrun.machine.engine import Engine
 from wasmrun.machine.failures import Stopped
-from wasmrun.machine.hotpath.traffic import CHANGES, HANDED, OPEN, RUBBISH, RUNNING, Traffic
+from wasmrun.machine.hotpath.traffic import CHANGES
 from wasmrun.machine.program import BaseProgram
 from wasmrun.plan import PoolState, ShelfState, plan
 from wasmrun.requestids import RequestIds
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import ExpressShelf, PoolStats, Shelf
-
-if TYPE_CHECKING:
-    from wasmrun.machine.hotpath._crossings import Yard
+from wasmrun.yards import Yards
 
 _log = Logger("wasmrun.pool")
 
@@ -114,29 +111,23 @@ class Pool:
         self._is_short = False
         self._next_number = 0
         self._in_flight = 0
-        # What has an express is counted there, without the lock: see machine/hotpath/express.c.
-        self.traffic = Traffic()
-        self._yards: dict[Engine, Yard] = {}
-        self.wake: Callable[[int], None] = lambda _: None
-        """Has the keeper awake, as `Keeper.wake`; for events that go by express."""
-        # Numbers of functions that had events there.
-        self._touched: deque[int] = deque()
+        # What goes by express is counted there, without the lock.
+        self.yards = Yards()
 
     @property
     def in_flight(self) -> int:
         """Events, and sandboxes that are being prepared."""
-        return self._in_flight + self.traffic.words[RUNNING]
+        return self._in_flight + self.yards.running
 
     @property
     def _room(self) -> int:
         """How many sandboxes more there may be."""
-        free = sum(yard.free for yard in self._yards.values())
-        return self.most - self._live + free
+        return self.most - self._live + self.yards.free
 
     @property
     def _taken(self) -> int:
         """Events that got a sandbox so far."""
-        return self._handed + self.traffic.words[HANDED]
+        return self._handed + self.yards.handed
 
     def add(self, program: BaseProgram, ids: RequestIds | None = None) -> Shelf:
         """A shelf for *program*, to be filled by the keeper. With *ids*, its events may go by express."""
@@ -149,61 +140,31 @@ class Pool:
         return shelf
 
     def _new_shelf(self, program: BaseProgram, ids: RequestIds | None) -> Shelf:
-        shelf = Shelf(program, self._next_number)
-        engine, function = program.engine, program.function
+        shelf, function = Shelf(program, self._next_number), program.function
         # Of the others, the lock keeps account: who has what, and how many there are.
-        if (
-            ids is None
-            or engine.crossings.new_yard is None
-            or function.concurrency
-            or shelf.by_tenant
-            or function.tenant
-        ):
+        if ids is None or function.concurrency or function.reuse or function.tenant:
             return shelf
-        yard = self._yards.get(engine)
-        if yard is None:
-            flag, traffic = engine.ticker.flag, self.traffic
-            yard = engine.crossings.new_yard(traffic.address, traffic, ctypes.addressof(flag), flag)
-        level, note = (2, self._touched.append) if shelf.needs_keeper else (1, None)
-        way = program.open_express(yard, ids, level, self.wake, note, shelf.number)
-        if way is None:
-            return shelf
-        self._yards[engine] = yard
-        return ExpressShelf(program, shelf.number, way)
+        way = self.yards.new_express(program, ids, shelf.number, is_kept_ready=shelf.needs_keeper)
+        return shelf if way is None else ExpressShelf(program, shelf.number, way)
 
-    def lend(self, shelf: Shelf) -> None:
+    def lend(self, shelf: ExpressShelf) -> None:
         """Have places for events of *shelf* that go by express, where all are taken."""
         engine = shelf.program.engine
-        yard = self._yards.get(engine)
-        if yard is None or yard.free or yard.spent:
+        if not self.yards.is_short(engine):
             return
         if self._live >= self.most:
             self._destroy(1)
         with self.lock:
-            if not self._is_closed and self._live < self.most:
-                self._lend(engine, yard, min(_MOST_LENT, max(1, (self.most - self._live) // 4)))
-
-    def _lend(self, engine: Engine, yard: Yard, count: int) -> None:
-        """Give *yard* so many places more, as far as there are any. Lock held."""
-        for _ in range(min(count, self.most - self._live)):
-            try:
-                record = engine.take_record()
-            except HostError:
-                return
-            yard.lend(engine.address + record * 8)
-            self._live += 1
+            if not self._is_closed:
+                room = self.most - self._live
+                self._live += self.yards.lend(engine, min(room, _MOST_LENT, max(1, room // 4)))
 
     def _reclaim(self) -> bool:
-        """Have one place back from what goes by express, where one is free or spent. Lock held."""
-        for engine, yard in self._yards.items():
-            if not yard.free:
-                yard.destroy(1)
-            address = yard.reclaim()
-            if address is not None:
-                engine.give_record((address - engine.address) >> 3)
-                self._live -= 1
-                return True
-        return False
+        """Have one place back from what goes by express, where that can be. Lock held."""
+        if not self.yards.reclaim():
+            return False
+        self._live -= 1
+        return True
 
     def acquire(self, shelf: Shelf, tenant: str | None = None, watch: SupportsStop | None = None) -> Sandbox | None:
         """A ready sandbox, or None: then the caller has a place, and makes its own.
@@ -387,10 +348,9 @@ class Pool:
         Under the same lock as counting what runs, so that an event which found its clock running
         keeps it: it was counted before it looked.
         """
-        words = self.traffic.words
         with self.lock:
             # Nothing begins by express from here on, so that what is counted is all there is.
-            words[OPEN] = 0
+            self.yards.open(False)
             try:
                 if self.in_flight:
                     return False
@@ -399,7 +359,7 @@ class Pool:
                         engine.ticker.stop()
                 return True
             finally:
-                words[OPEN] = not self._is_closed
+                self.yards.open(not self._is_closed)
 
     def _note(self, shelf: Shelf) -> None:
         # The keeper looks at noted shelves only: thousands of idle functions cost it nothing.
@@ -409,12 +369,12 @@ class Pool:
     @property
     def has_work(self) -> bool:
         """Whether there are functions for the keeper to look at."""
-        return bool(self._noted or self._touched)
+        return bool(self._noted or self.yards.touched)
 
     @property
     def has_rubbish(self) -> bool:
         """Whether there are spent sandboxes for the keeper to destroy."""
-        return bool(self._spent or self.traffic.words[RUBBISH])
+        return bool(self._spent or self.yards.spent)
 
     def round(
         self, handed_before: int, *, everything: bool = False, aside: Callable[[Shelf, int], bool] | None = None
@@ -454,7 +414,7 @@ class Pool:
                     for shelf in shelves
                 ),
                 room=self._room,
-                spent=len(self._spent) + self.traffic.words[RUBBISH],
+                spent=len(self._spent) + self.yards.spent,
                 is_quiet=quiet,
                 is_short_of_memory=short,
                 idle_limit=self._idle,
@@ -479,8 +439,9 @@ class Pool:
 
     def _note_touched(self) -> None:
         """Note what had events by express. Lock held."""
-        while self._touched:
-            shelf = self._shelves.get(self._touched.popleft())
+        touched = self.yards.touched
+        while touched:
+            shelf = self._shelves.get(touched.popleft())
             if isinstance(shelf, ExpressShelf):
                 shelf.way.seen()
                 if not shelf.is_noted:
@@ -488,10 +449,9 @@ class Pool:
 
     def _clear_yards(self) -> None:
         """Destroy everything in the yards that is spent."""
-        for yard in list(self._yards.values()):
-            if yard.destroy(yard.spent) and self._waiting:
-                with self.lock:
-                    self._changed.notify_all()
+        if self.yards.clear() and self._waiting:
+            with self.lock:
+                self._changed.notify_all()
 
     def _note_missing(self, shelves: list[Shelf], prepared: set[int], *, quiet: bool) -> None:
         now = time.monotonic()
@@ -557,13 +517,13 @@ class Pool:
     ) -> int:
         """Prepare sandboxes for *shelf* many at a time, where that can be; how many. What fails is left to `fill`."""
         engine, done = shelf.program.engine, 0
-        yard = self._yards[engine]
         while done < count and shelf.program.is_prepared_at_once:
             with self.lock:
                 if not self._may_fill(shelf, while_quiet, watch):
                     break
                 wanted = min(count - done, _MOST_FILLED, shelf.function.warm - len(shelf.ready) - shelf.filling)
-                self._lend(engine, yard, wanted - yard.free)
+                lacking = min(wanted - self.yards.free_in(engine), self.most - self._live)
+                self._live += self.yards.lend(engine, lacking)
                 shelf.filling += wanted
             made = 0
             try:
@@ -681,7 +641,7 @@ class Pool:
         """Hand out nothing more, and prepare nothing more. Who waits for a sandbox is told."""
         with self.lock:
             self._is_closed = True
-            self.traffic.words[OPEN] = 0
+            self.yards.open(False)
             # No event wants them any more, and a start-up may take long.
             for sandbox in self._preparing:
                 sandbox.stop = sandbox.stop or "cancelled"
@@ -721,7 +681,7 @@ class Pool:
 
     def stats(self) -> PoolStats:
         """All counters, as one consistent value; unless events come by express faster than they can be read."""
-        words = self.traffic.words
+        words = self.yards.traffic.words
         for _ in range(_MOST_READINGS):
             changes = words[CHANGES]
             stats = self._stats()
@@ -734,10 +694,10 @@ class Pool:
             functions = {shelf.function: shelf.stats() for shelf in self._shelves.values()}
             rows = list(functions.values())
             return PoolStats(
-                live=self._live - sum(yard.free for yard in self._yards.values()),
+                live=self._live - self.yards.free,
                 ready=sum(row.ready for row in rows),
                 in_flight=self.in_flight,
-                spent=len(self._spent) + self._going + self.traffic.words[RUBBISH],
+                spent=len(self._spent) + self._going + self.yards.spent,
                 warm_starts=sum(row.warm_starts for row in rows),
                 cold_starts=sum(row.cold_starts for row in rows),
                 waits=sum(row.waits for row in rows),

@@ -16,7 +16,6 @@ from wasmrun import core as core_module
 from wasmrun.keeper import Keeper
 from wasmrun.machine.config import EngineSettings
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.hotpath.traffic import Traffic
 from wasmrun.machine.loader import Loader
 from wasmrun.machine.program import Program
 from wasmrun.machine.record import RECORD_WORDS
@@ -24,6 +23,7 @@ from wasmrun.machine.wasi import Streams
 from wasmrun.pool import MOST_SPENT, Pool, Unloaded
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import Shelf
+from wasmrun.yards import Yards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,7 +246,7 @@ def test_keeper_does_not_park_what_came_meanwhile(work: bool, in_flight: int, ru
 
     class Busy:
         has_work, has_rubbish = work, rubbish
-        traffic = Traffic()
+        yards = Yards()
 
     Busy.in_flight = in_flight  # type: ignore[attr-defined]
     keeper = Keeper(Busy(), list)  # type: ignore[arg-type]
