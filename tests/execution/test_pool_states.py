@@ -18,8 +18,9 @@ from wasmrun.machine.program import Program
 from wasmrun.machine.record import RECORD_WORDS
 from wasmrun.machine.wasi import Streams
 from wasmrun.pool import MOST_SPENT, Pool, Unloaded
+from wasmrun.requestids import RequestIds
 from wasmrun.sandbox import Sandbox
-from wasmrun.shelf import Shelf
+from wasmrun.shelf import ExpressShelf, Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,13 +55,14 @@ class PoolMachine(RuleBasedStateMachine):
     """What events, the keeper and the executor may do to a pool; a model that knows only who holds what."""
 
     programs: list[Program]
+    ids: RequestIds | None = None
 
     @initialize(idle=st.sampled_from([0.0, 1e6]))
     def begin(self, idle: float) -> None:
         self.engine = self.programs[0].engine
         self.is_short = False
         self.pool = Pool(most=MOST, wait=0.0, idle=idle, is_short_of_memory=lambda: self.is_short)
-        self.shelves = [self.pool.add(program) for program in self.programs]
+        self.shelves = [self.pool.add(program, self.ids) for program in self.programs]
         self.held: list[tuple[Shelf, Sandbox, str | None]] = []
         self.handed = 0
         self.is_closed = False
@@ -98,6 +100,21 @@ class PoolMachine(RuleBasedStateMachine):
             sandbox.start = "reused"
         self.pool.release(shelf, sandbox, reusable=reusable)
 
+    @rule(number=NUMBERS, lends=st.booleans(), count=st.integers(1, 8))
+    def events_go_by_express(self, number: int, lends: bool, count: int) -> None:
+        shelf = self.shelves[number]
+        if not isinstance(shelf, ExpressShelf):
+            return
+        self.pool.start_clock(self.engine)
+        for _ in range(count):
+            if lends:
+                self.pool.lend(shelf)
+            expected = len(shelf.ready) or (
+                shelf.program.is_prepared_at_once and not self.pool.yards.is_short(self.engine)
+            )
+            outcome = shelf.way.carry(b"x", 1 << 30)
+            assert outcome == (b"x" if expected and not self.is_closed else NotImplemented)
+
     @rule(everything=st.booleans(), is_short=st.booleans())
     def keeper_goes_round(self, everything: bool, is_short: bool) -> None:
         self.is_short = is_short
@@ -127,7 +144,7 @@ class PoolMachine(RuleBasedStateMachine):
                     self.pool.acquire(shelf)
             self.pool.fill(shelf, 1)
             assert not shelf.ready
-            self.shelves[number] = self.pool.add(shelf.program)
+            self.shelves[number] = self.pool.add(shelf.program, self.ids)
 
     @rule()
     def executor_refuses(self) -> None:
@@ -137,20 +154,27 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         stats = self.pool.stats()
-        assert stats.live == stats.ready + stats.in_flight + stats.spent == len(self.engine.live)
+        assert stats.live == stats.ready + stats.in_flight + stats.spent
+        yards = self.pool.yards
+        in_yards = yards.spent + sum(len(shelf.ready) for shelf in self.shelves if isinstance(shelf, ExpressShelf))
+        assert stats.live == len(self.engine.live) + in_yards
+        assert MOST - len(self.engine._free) == stats.live + yards.free, "as many records as places"
         assert stats.in_flight == len(self.held) == sum(one.in_flight for one in stats.functions.values())
         assert 0 <= stats.live <= MOST
         assert stats.spent <= MOST_SPENT
 
     @invariant()
     def shelves_hold_what_is_theirs(self) -> None:
-        ready = [sandbox for shelf in self.shelves for sandbox in shelf.ready]
+        ready = [sandbox for shelf in self._plain_shelves() for sandbox in shelf.ready]
         held = [sandbox for _, sandbox, _ in self.held]
         assert len({id(sandbox) for sandbox in ready + held}) == len(ready) + len(held)
-        for shelf in self.shelves:
-            assert shelf.filling == 0
+        assert not any(shelf.filling for shelf in self.shelves)
+        for shelf in self._plain_shelves():
             assert all(sandbox.program is shelf.program and sandbox.is_ready for sandbox in shelf.ready)
             assert all(sandbox.store for sandbox in shelf.ready)
+
+    def _plain_shelves(self) -> list[Shelf]:
+        return [shelf for shelf in self.shelves if not isinstance(shelf, ExpressShelf)]
 
     def teardown(self) -> None:
         if not hasattr(self, "pool"):
@@ -162,11 +186,14 @@ class PoolMachine(RuleBasedStateMachine):
         stats = self.pool.stats()
         assert (stats.live, stats.ready, stats.in_flight, stats.spent) == (0, 0, 0, 0)
         assert not self.engine.live
+        assert len(self.engine._free) == MOST
+        self.engine.ticker.stop()
 
 
-def test_pool_counts_hold_in_any_order(programs: list[Program]) -> None:
+@pytest.mark.parametrize("ids", [None, RequestIds()], ids=["plain", "with express"])
+def test_pool_counts_hold_in_any_order(programs: list[Program], ids: RequestIds | None) -> None:
     """Live is ready, in flight and spent; at most `most`; never two events in one sandbox; nothing is left at the end."""
-    machine = type("Machine", (PoolMachine,), {"programs": programs})
+    machine = type("Machine", (PoolMachine,), {"programs": programs, "ids": ids})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
     )

@@ -316,3 +316,40 @@ def test_arguments_are_counted_and_are_numbers() -> None:
     for call in wrong:
         with pytest.raises((TypeError, OverflowError)):
             call()
+
+
+def test_yard_and_express_check_what_they_get() -> None:
+    """As above; and what is not there is not had."""
+    _skip_without("compiled")
+    from wasmrun.machine.hotpath import _crossings as compiled
+
+    words = (ctypes.c_uint64 * 64)()
+    at = ctypes.addressof(words)
+    yard = compiled.Yard(at, words, at, words)
+    usual = [yard, at, words, 0, 2, 65536, 10, 10, 10, 1, 0, True, None, 0, print, iter([]), "x" * 24, 10**9, None, 0]
+    express = compiled.Express(*usual)  # type: ignore[arg-type]
+    assert (len(express), express.pop(), express.trim(5), express.counts, express.fill(3)) == (0, None, 0, (0, 0, 0), 0)
+    assert (yard.free, yard.spent, yard.reclaim(), yard.destroy(5)) == (0, 0, None, 0)
+    assert express.carry(b"x", 1 << 30) is NotImplemented, "nothing may begin: the words say so"
+    short, long = bytearray(b"context"), bytes(5000)
+    for place, value in ((16, "short"), (18, bytes(short)), (18, long), (19, -1)):
+        changed = list(usual)
+        changed[18] = bytes(60)
+        changed[place] = value
+        if place == 19:
+            changed[18] = bytes(60)
+        with pytest.raises(ValueError, match="no place for what goes into it"):
+            compiled.Express(*changed)  # type: ignore[arg-type]
+    wrong: list[Callable[[], object]] = [
+        compiled.Yard, compiled.Express, lambda: compiled.Yard(at, words, at), lambda: compiled.Yard(traffic=at),  # type: ignore[call-arg]
+        lambda: compiled.Express("yard", *usual[1:]), lambda: express.carry(b"x"), lambda: express.carry(b"x", "room"),  # type: ignore[arg-type, call-arg]
+        lambda: express.carry_and_tell(b"x", 1, 2), lambda: express.fill("x"), lambda: express.append(1, 2, 3),  # type: ignore[arg-type, call-arg]
+        lambda: express.trim(-1), lambda: yard.lend("x"), lambda: yard.destroy(-1), lambda: yard.destroy("all"),  # type: ignore[arg-type]
+    ]  # fmt: skip
+    for call in wrong:
+        with pytest.raises((TypeError, OverflowError)):
+            call()
+    with pytest.raises(ValueError, match="a record has an address"):
+        yard.lend(0)
+    assert express.close() is True
+    assert express.carry(b"x", 1 << 30) is NotImplemented

@@ -61,7 +61,7 @@ static PyObject *bind(PyObject *module, PyObject *addresses) {
   }
   memcpy(&state->engine, found, sizeof found);
   state->is_bound = true;
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(open_doc, "open_store(plan, /)\n--\n\nA store with every limit set: its address and its context's.");
@@ -88,7 +88,7 @@ static PyObject *prepare(PyObject *module, PyObject *const *args, Py_ssize_t giv
   if (api == NULL || !numbers_of(args, given, 3, numbers)) return NULL;
   void *context = (void *)numbers[1];
   uint64_t *record = (uint64_t *)numbers[2];
-  if (!set_up(api, (const plan *)numbers[0], context, record)) Py_RETURN_NONE;
+  if (!set_up(api, (const plan *)numbers[0], context, record)) return Py_NewRef(Py_None);
   return PyLong_FromVoidPtr(api->memory_data(context, record + MEMORY));
 }
 
@@ -100,7 +100,7 @@ static PyObject *arm(PyObject *module, PyObject *const *args, Py_ssize_t given) 
   if (api == NULL || !numbers_of(args, given, 3, numbers)) return NULL;
   if (numbers[1]) api->set_fuel((void *)numbers[0], numbers[1]);
   api->set_deadline((void *)numbers[0], numbers[2]);
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(call_doc,
@@ -140,7 +140,7 @@ static PyObject *close_store(PyObject *module, PyObject *store) {
   PyThreadState *thread = PyEval_SaveThread();
   api->store_delete(pointer);
   PyEval_RestoreThread(thread);
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 /* One event of a batch, and the place of its answer among those before it. */

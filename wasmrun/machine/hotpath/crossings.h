@@ -5,6 +5,7 @@
 #define _POSIX_C_SOURCE 200809L
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
+/* Py_RETURN_NONE and its like take no reference where the headers are of Python 3.12 or newer, and 3.11 wants one. */
 #include <Python.h>
 
 #include <stdbool.h>

@@ -89,10 +89,7 @@ typedef struct {
   char prefix[25];
 } express;
 
-static PyObject *not_carried(void) {
-  Py_INCREF(Py_NotImplemented);
-  return Py_NotImplemented;
-}
+static PyObject *not_carried(void) { return Py_NewRef(Py_NotImplemented); }
 
 static bool reserve_all(yard *self, size_t more) {
   if (!reserve(&self->free, self->boxes + more) || !reserve(&self->spent, self->boxes + more)) return false;
@@ -159,14 +156,14 @@ static PyObject *yard_lend(PyObject *object, PyObject *record) {
   if (!reserve_all(self, 1)) return NULL;
   words[ERROR] = words[TRAP] = 0;
   push(&self->free, (box){NULL, NULL, words, NULL});
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(reclaim_doc, "reclaim()\n--\n\nGive a free place back: the address of its record, or None where none is free.");
 
 static PyObject *yard_reclaim(PyObject *object, PyObject *Py_UNUSED(nothing)) {
   yard *self = (yard *)object;
-  if (!self->free.count || self->forks != forks) Py_RETURN_NONE;
+  if (!self->free.count || self->forks != forks) return Py_NewRef(Py_None);
   PyObject *record = PyLong_FromVoidPtr(self->free.boxes[(self->free.first + self->free.count - 1) & (self->free.room - 1)].record);
   if (record == NULL) return NULL;
   pop_newest(&self->free);
@@ -229,6 +226,17 @@ static void *give_up(void *context, void *api, uint64_t *delta, uint8_t *kind) {
   return ((const engine_api *)api)->error_new("it takes long");
 }
 
+/* Whether OBJECT is a yard of the module that TYPE is of; with an exception where not. */
+static bool is_yard(PyTypeObject *type, PyObject *object) {
+  PyObject *module = PyType_GetModule(type);
+  PyObject *wanted = module == NULL ? NULL : PyObject_GetAttrString(module, "Yard");
+  if (wanted == NULL) return false;
+  int found = PyObject_IsInstance(object, wanted);
+  Py_DECREF(wanted);
+  if (!found) PyErr_SetString(PyExc_TypeError, "an express needs a yard");
+  return found == 1;
+}
+
 static PyObject *express_new(PyTypeObject *type, PyObject *args, PyObject *named) {
   PyObject *home, *plan_owner, *note, *number, *numbers, *wake;
   unsigned long long with, fuel, ticks, known, most, event_bytes, log_bytes, wanted, timeout_ns;
@@ -244,6 +252,7 @@ static PyObject *express_new(PyTypeObject *type, PyObject *args, PyObject *named
                         &wanted, &stack, &is_fresh_here, &note, &number, &wake, &numbers, &prefix, &prefix_length, &timeout_ns,
                         &context, &context_size, &id_at))
     return NULL;
+  if (!is_yard(type, home)) return NULL;
   bool fits = context == NULL || (context_size <= MOST_CONTEXT && id_at >= 0 && id_at + ID_LENGTH + 8 <= context_size);
   if (prefix_length != 24 || !fits) return PyErr_Format(PyExc_ValueError, "the context has no place for what goes into it");
   allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -541,14 +550,14 @@ static PyObject *express_append(PyObject *object, PyObject *args) {
   it.record[ERROR] = it.record[TRAP] = 0;
   self->yard->api->store_look(it.store, (void *)give_up, (void *)self->yard->api, NULL);
   push(&self->ready, it);
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(pop_doc, "pop()\n--\n\nThe newest that is ready, which is the caller's from now on: store, context, record, memory. None without one.");
 
 static PyObject *express_pop(PyObject *object, PyObject *Py_UNUSED(nothing)) {
   express *self = (express *)object;
-  if (!self->ready.count || self->yard->forks != forks) Py_RETURN_NONE;
+  if (!self->ready.count || self->yard->forks != forks) return Py_NewRef(Py_None);
   box it = pop_newest(&self->ready);
   PyObject *addresses = Py_BuildValue("(KKKK)", (unsigned long long)it.store, (unsigned long long)it.context,
                                       (unsigned long long)it.record, (unsigned long long)it.memory);
@@ -578,25 +587,25 @@ static PyObject *express_give_up(PyObject *object, PyObject *Py_UNUSED(nothing))
   express *self = (express *)object;
   self->skip = self->penalty = FIRST_PENALTY;
   self->calm = 0;
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(close_doc, "close()\n--\n\nCarry nothing more, and let all that is ready be spent; whether nothing runs.");
 
 static PyObject *express_close(PyObject *object, PyObject *Py_UNUSED(nothing)) {
   express *self = (express *)object;
-  if (self->running) Py_RETURN_FALSE;
+  if (self->running) return Py_NewRef(Py_False);
   self->is_open = false;
   Py_CLEAR(self->wake); /* it knows the pool, which knows this */
   while (self->ready.count) spend(self->yard, pop_oldest(&self->ready));
-  Py_RETURN_TRUE;
+  return Py_NewRef(Py_True);
 }
 
 PyDoc_STRVAR(seen_doc, "seen()\n--\n\nThe keeper has seen that there were events: the next one is to be noted again.");
 
 static PyObject *express_seen(PyObject *object, PyObject *Py_UNUSED(nothing)) {
   ((express *)object)->is_noted = false;
-  Py_RETURN_NONE;
+  return Py_NewRef(Py_None);
 }
 
 static Py_ssize_t express_length(PyObject *object) { return (Py_ssize_t)((express *)object)->ready.count; }
