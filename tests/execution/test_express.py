@@ -316,6 +316,55 @@ def test_spent_sandboxes_do_not_pile_up(make: Make) -> None:
     eventually(lambda: executor.stats().pool.live == 0)
 
 
+SPY = """(module
+  (memory (export "memory") 2 4)
+  (global $mark (mut i32) (i32.const 0))
+  (table $table 2 10 funcref)
+  (elem declare func $alloc)
+  (func $alloc (export "wasmrun_alloc") (param i32) (result i32) (i32.const 1024))
+  ;; Answers how many words, pages, table elements and globals are not as they were made; then leaves its mark in all of them.
+  (func (export "spy_raw") (param i32 i32) (result i64) (local $at i32) (local $found i32)
+    (local.set $at (i32.const 4096))
+    (loop $next
+      (local.set $found (i32.add (local.get $found) (i64.ne (i64.load (local.get $at)) (i64.const 0))))
+      (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (i32.const 131072))))
+    (local.set $found (i32.add (local.get $found) (global.get $mark)))
+    (local.set $found (i32.add (local.get $found) (i32.sub (memory.size) (i32.const 2))))
+    (local.set $found (i32.add (local.get $found) (i32.sub (table.size $table) (i32.const 2))))
+    (local.set $found (i32.add (local.get $found) (i32.eqz (ref.is_null (table.get $table (i32.const 1))))))
+    (drop (memory.grow (i32.const 1)))
+    (drop (table.grow $table (ref.func $alloc) (i32.const 3)))
+    (table.set $table (i32.const 1) (ref.func $alloc))
+    (global.set $mark (i32.const 1))
+    (memory.fill (i32.const 4096) (i32.const 0xa5) (i32.const 192512))
+    (i32.store (i32.const 2048) (local.get $found))
+    (if (i32.eq (i32.load8_u (local.get 0)) (i32.const 1)) (then (unreachable)))
+    (i64.const 0x0000080000000004))
+)"""
+
+
+@pytest.mark.parametrize("warm", [0, 4])
+def test_nothing_is_left_of_an_event(own: wasmrun.Executor, warm: int) -> None:
+    """Memory, globals, tables and their sizes are as they were made, whatever became of the events before."""
+    function = wasmrun.Function(SPY, entry="spy_raw", warm=warm)
+    found: list[bytes] = []
+
+    def work() -> None:
+        for turn in range(300):
+            if turn % 50 == 49:
+                with pytest.raises(wasmrun.GuestTrap):
+                    own.invoke(function, b"\1")
+            found.append(own.invoke(function, b"\0"))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [bytes(4)] * 900
+    assert carried(own, function) > 100
+
+
 def test_large_answers_are_whole(own: wasmrun.Executor) -> None:
     """Those that fit the small buffer, and those that do not."""
     function = mixed(event_bytes=1 << 20)

@@ -465,7 +465,9 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
     if (self->penalty && ++self->calm >= MOST_PENALTY) self->penalty = 0;
     /* The last thing, because it is Python, where Ctrl-C may end it: all is counted. */
     if (home->traffic[LEVEL] < self->wanted_level && self->wake != NULL) {
-      PyObject *nothing = PyObject_CallFunction(self->wake, "K", (unsigned long long)self->wanted_level);
+      PyObject *wake = Py_NewRef(self->wake); /* another thread may close this meanwhile */
+      PyObject *nothing = PyObject_CallFunction(wake, "K", (unsigned long long)self->wanted_level);
+      Py_DECREF(wake);
       if (nothing == NULL) Py_CLEAR(answer);
       Py_XDECREF(nothing);
     }
