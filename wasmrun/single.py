@@ -50,9 +50,11 @@ class Single:
             return self._runner.execute(watch, function, event, DEFAULTS, True)  # type: ignore[no-any-return]  # a Result
         finally:
             if guard is not None:
-                guard.leave()
                 # In this order: a Ctrl-C before it left its mark, one after it raises by itself.
-                if guard.watch.reason is not None:
+                guard.watch.is_busy = False
+                reason, guard.watch.reason = guard.watch.reason, None
+                guard.leave()
+                if reason is not None:
                     raise KeyboardInterrupt from None
 
     def close(self) -> None:
