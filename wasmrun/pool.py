@@ -148,9 +148,9 @@ class Pool:
         return shelf if way is None else ExpressShelf(program, shelf.number, way)
 
     def lend(self, shelf: ExpressShelf) -> None:
-        """Have places for events of *shelf* that go by express, where all are taken."""
+        """Have places for events of *shelf* that go by express, where all are taken, and nobody waits for one."""
         engine = shelf.program.engine
-        if not self.yards.is_short(engine):
+        if self.yards.waiting or not self.yards.is_short(engine):
             return
         if self._live >= self.most:
             self._destroy(1)
@@ -224,11 +224,13 @@ class Pool:
             if watch is not None and watch.reason is not None:
                 raise Stopped(watch.reason)
             self._waiting += 1
+            self.yards.waiting += has_place
             try:
                 # In turns, because who wants to stop a wait only leaves a mark.
                 self._changed.wait(min(until - now, _TURN_SECONDS))
             finally:
                 self._waiting -= 1
+                self.yards.waiting -= has_place
         shelf.in_flight += 1
         self._in_flight += 1
         self._handed += 1

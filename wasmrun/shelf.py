@@ -126,7 +126,7 @@ class Shelf:
 
 
 class ExpressShelf(Shelf):
-    """A shelf whose sandboxes are ready in *way*, the function's express. Of those it takes no lock keeps account."""
+    """A shelf whose sandboxes are ready in *way*, the function's express, which takes and counts its own without the lock."""
 
     __slots__ = ("way",)
 
@@ -141,8 +141,8 @@ class ExpressShelf(Shelf):
 
     def put(self, sandbox: Sandbox) -> None:
         """Have *sandbox*, which is ready, as the newest."""
-        self.way.append(sandbox.store, sandbox.context, sandbox.address, sandbox.memory_base)
-        sandbox.let_go()
+        # In this order: from then on an event may have it and destroy it, and its context be another's.
+        self.way.append(*sandbox.let_go())
 
     def drop(self, count: int) -> list[Sandbox]:
         """Have no longer the oldest that are ready; they are spent, in the yard."""

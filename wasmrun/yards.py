@@ -13,7 +13,7 @@ from collections.abc import Callable
 from wasmrun.errors import HostError
 from wasmrun.hints import TYPE_CHECKING, Any
 from wasmrun.machine.engine import Engine
-from wasmrun.machine.hotpath.traffic import HANDED, OPEN, RUBBISH, RUNNING, Traffic
+from wasmrun.machine.hotpath.traffic import HANDED, OPEN, RUBBISH, RUNNING, WAITING, Traffic
 from wasmrun.machine.program import BaseProgram
 from wasmrun.requestids import RequestIds
 
@@ -59,6 +59,15 @@ class Yards:
         """From now on, events may begin, or not. Those that run go on."""
         self.traffic.words[OPEN] = is_open
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait for a place. The pool counts them, under its lock; none takes a free place in a yard meanwhile."""
+        return self.traffic.words[WAITING]
+
+    @waiting.setter
+    def waiting(self, count: int) -> None:
+        self.traffic.words[WAITING] = count
+
     def new_express(self, program: BaseProgram, ids: RequestIds, number: int, *, is_kept_ready: bool) -> Any:
         """The express of *program*, with which its engine has a yard; None where it has none.
 
@@ -69,8 +78,9 @@ class Yards:
             return None
         yard = self._yards.get(engine)
         if yard is None:
-            flag, traffic = engine.ticker.flag, self.traffic
-            yard = engine.crossings.new_yard(traffic.address, traffic, ctypes.addressof(flag), flag)
+            traffic, clock = self.traffic, ctypes.addressof(engine.ticker.flag)
+            # The engine has the clock and the records, which an event uses that others no longer know of.
+            yard = engine.crossings.new_yard(traffic.address, traffic, clock, engine)
         level, note = (_AWAKE, self.touched.append) if is_kept_ready else (_DOZING, None)
         way = program.open_express(yard, ids, level, self.wake, note, number)
         if way is not None:

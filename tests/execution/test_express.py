@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 import time
@@ -14,8 +15,10 @@ import pytest
 from kit import NATIVE, eventually
 
 import wasmrun
+from wasmrun.machine import hostcalls
 from wasmrun.machine.hotpath import choose
 from wasmrun.pool import MOST_SPENT
+from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import ExpressShelf
 
 if TYPE_CHECKING:
@@ -288,6 +291,34 @@ def test_threads_share_it(make: Make) -> None:
     assert executor.stats().pool.live == 0
 
 
+@pytest.mark.parametrize("warm", [0, 1])
+def test_those_who_wait_have_their_turn(make: Make, warm: int) -> None:
+    """Where there are fewer places than threads, a function whose events always go by express takes none for ever."""
+    executor = make(max_sandboxes=2, wait=5)
+    hasty, patient = kit.pure(warm=warm), kit.ordinary("count_raw")
+    executor.invoke(hasty, b"")
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            with contextlib.suppress(wasmrun.Throttled):
+                executor.invoke(hasty, b"x")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            assert executor.invoke(patient, b"") == struct.pack("<i", 1)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    eventually(lambda: kit.is_idle(executor))
+    before = carried(executor, hasty)
+    eventually(lambda: executor.invoke(hasty, b"x") == b"x" and carried(executor, hasty) > before)
+
+
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_places_are_shared_fairly(make: Make, most: int) -> None:
     """Where few sandboxes may live, functions that go by express and others take them from each other."""
@@ -446,6 +477,142 @@ def test_start_up_is_done_before(own: wasmrun.Executor) -> None:
     assert {result.value for result in reports} == {struct.pack("<i", 7)}
     assert [result.report.start for result in reports[:3]] == ["warm"] * 3
     assert carried(own, function) >= 3
+
+
+def test_event_that_begins_anew_finds_what_was_ready(own: wasmrun.Executor) -> None:
+    """The last one that is ready of a function whose start-up may take long is not used up in vain."""
+    function = wasmrun.Function(
+        f"""(module {NATIVE}
+          (func (export "wasmrun_init"))
+          (func (export "trap_raw") (param i32 i32) (result i64)
+            (if (local.get 1) (then (unreachable))) (i64.const 0)))""",
+        entry="trap_raw",
+        warm=1,
+    )
+    for _ in range(3):
+        assert own.invoke(function, b"") == b""
+        own.prewarm(function)
+        assert own.run(function, b"x").report.start == "warm"
+        own.prewarm(function)
+
+
+def test_what_is_ready_is_carried_the_moment_that_it_is(own: wasmrun.Executor) -> None:
+    """An event may take a sandbox before whoever put it there goes on, and a new one have its address."""
+    text = f"""(module {NATIVE}
+      (func (export "wasmrun_init"))
+      (func (export "none_raw") (param i32 i32) (result i64) (i64.const 0)))"""
+    function, other = wasmrun.Function(text, entry="none_raw", warm=0), kit.ordinary()
+    for one in (function, other):
+        own.invoke(one, b"")
+    core = own._runner.core  # type: ignore[union-attr]
+    shelf, others = core.shelves[function], []
+    express = way(own, function)
+    engine = shelf.program.engine
+
+    class Eager:
+        """Carries all that is put."""
+
+        def append(self, *addresses: int) -> None:
+            express.append(*addresses)
+            express.trim(1)
+            core.pool.yards.clear()
+            others.extend(Sandbox(core.shelves[other].program) for _ in range(3))
+
+    sandbox = Sandbox(shelf.program)
+    try:
+        sandbox.prepare()
+        context = sandbox.context
+        shelf.way = Eager()  # type: ignore[attr-defined]
+        shelf.put(sandbox)
+        assert context in [one.context for one in others], "the allocator gives the same address again"
+        assert all(engine.live[one.context] is one for one in others)
+    finally:
+        shelf.way = express  # type: ignore[attr-defined]
+        for one in others:
+            one.delete()
+
+
+def test_error_that_is_reported_is_counted_once(own: wasmrun.Executor) -> None:
+    """One event is one start, however often it was begun; and further events are soon carried again."""
+    text = f"""(module {NATIVE}
+      (data (i32.const 32) "\\92\\00\\c0")
+      (data (i32.const 64) "\\92\\01\\81\\a7message\\a3bad")
+      ;; An error for an event that is a map with something in it.
+      (func (export "wasmrun_handle") (param i32 i32) (result i64)
+        (if (i32.eq (i32.load8_u (i32.add (local.get 0) (i32.const 1))) (i32.const 0x80))
+          (then (return (call $pack (i32.const 32) (i32.const 3)))))
+        (call $pack (i32.const 64) (i32.const 15))))"""
+    function = wasmrun.Function(text, warm=0)
+    board(own, function, {})
+    before = own.stats()
+    for _ in range(100):
+        with pytest.raises(wasmrun.GuestError, match="bad"):
+            own.invoke(function, {"a": 1})
+    after = own.stats()
+    assert after.pool.cold_starts + after.pool.warm_starts - before.pool.cold_starts - before.pool.warm_starts == 100
+    assert after.failures["GuestError"] == 100
+    earlier = carried(own, function)
+    for _ in range(9):
+        own.invoke(function, {})
+    assert carried(own, function) > earlier
+
+
+def test_answer_that_cannot_be_read_is_told(own: wasmrun.Executor) -> None:
+    """By the runner, in its words, whether it begins as a value or not."""
+    for answer in ("", "\\92", "\\92\\00", "\\92\\00\\c1", "\\93\\00\\c0\\c0", "\\dc\\00\\02\\00\\c0"):
+        size = answer.count("\\")
+        text = f"""(module {NATIVE}
+          (data (i32.const 32) "{answer}")
+          (func (export "wasmrun_handle") (param i32 i32) (result i64) (call $pack (i32.const 32) (i32.const {size}))))"""
+        ends = set()
+        for settings in ({"concurrency": 9}, {}):
+            for _ in range(3):
+                result = own.run(wasmrun.Function(text, warm=0, **settings))
+                ends.add((result.value, type(result.error), str(result.error)))
+        assert len(ends) == 1, answer
+        assert (result.error is None) is (size == 5 and answer.startswith("\\dc"))
+
+
+def test_no_python_runs_while_an_event_is_carried(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for a log nor for an abort: a signal's handler would run there, and so might another guest."""
+    called: list[str] = []
+    guard = hostcalls._guard
+
+    def spy(engine: Any, body: Any, has_result: bool, **how: Any) -> Any:
+        inner = guard(engine, body, has_result, **how)
+
+        def call(*args: int) -> int:
+            called.append(body.__name__)
+            return inner(*args)
+
+        return call
+
+    monkeypatch.setattr(hostcalls, "_guard", spy)
+    text = f"""(module
+      (import "wasmrun" "log" (func $log (param i32 i32 i32)))
+      (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
+      {NATIVE}
+      (func (export "tell_raw") (param i32 i32) (result i64)
+        (call $log (i32.const 2) (i32.const 16) (i32.const 5))
+        (if (local.get 1) (then (call $abort (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+        (i64.const 0)))"""
+    function = wasmrun.Function(text, entry="tell_raw", warm=0)
+    board(own, function)
+    called.clear()
+    before = carried(own, function)
+    assert own.run(function, b"").logs == (wasmrun.Log("info", "hello"),)
+    assert carried(own, function) == before + 1
+    assert not called
+    # Begun in vain, and then by the runner.
+    with pytest.raises(wasmrun.GuestTrap, match="aborted") as caught:
+        own.invoke(function, b"x")
+    assert called == ["log", "abort"]
+    assert caught.value.logs == (wasmrun.Log("info", "hello"),)
+    called.clear()
+    futures = own.map(function, [b""] * 20 + [b"x"])
+    assert [next(futures) for _ in range(20)] == [b""] * 20
+    with pytest.raises(wasmrun.GuestTrap, match="aborted"):
+        next(futures)
 
 
 def test_room_on_the_stack_is_looked_at(own: wasmrun.Executor) -> None:

@@ -54,9 +54,9 @@ class Linker:
         callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results), of_kernel=of_kernel))
         self._callbacks.append(callback)
         environment = None
-        if body is log and self.engine.crossings.log_function is not None:
-            own = ctypes.cast(callback, ctypes.c_void_p).value or 0
-            address, words = self.engine.crossings.log_function(own)
+        stand_in, name_in_c = self.engine.crossings.stand_in, _NAMES_IN_C.get(body)
+        if stand_in is not None and name_in_c is not None:
+            address, words = stand_in(name_in_c, ctypes.cast(callback, ctypes.c_void_p).value or 0)
             self._callbacks.append(words)
             callback, environment = capi.HostCallback(address), ctypes.addressof(words)
         functype = _functype(type_)
@@ -166,6 +166,10 @@ def abort(instance: Instance, words: Any) -> None:
     file = _assemblyscript_text(instance, words[2] & _MASK32)
     where = f" at {printable(file)}:{words[4] & _MASK32}:{words[6] & _MASK32}" if file else ""
     raise GuestTrap(f"the function aborted: {printable(message) or 'no message'}{where}", kind="abort")
+
+
+_NAMES_IN_C: dict[Body, str] = {log: "log", abort: "abort"}
+"""What guests import that may run in one crossing."""
 
 
 def _assemblyscript_text(instance: Instance, pointer: int) -> str:

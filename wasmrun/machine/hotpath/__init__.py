@@ -76,8 +76,10 @@ class Crossings(Protocol):
         ...
 
     @property
-    def log_function(self) -> Callable[[int], tuple[int, Any]] | None:
-        """``(address of Python's) -> (address, environment)``: `wasmrun.log` for guests that run in one crossing."""
+    def stand_in(self) -> Callable[[str, int], tuple[int, Any]] | None:
+        """``(name, address of Python's) -> (address, environment)``: "log" or "abort", without Python in guests that run in
+        one crossing.
+        """
         ...
 
     def plan(self, plan: Plan) -> Any:

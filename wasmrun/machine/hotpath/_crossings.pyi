@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 INTERFACE: int
 LOG: int
+ABORT: int
 
 def bind(addresses: Mapping[str, int | None], /) -> None: ...
 def open_store(plan: int, /) -> tuple[int, int]: ...

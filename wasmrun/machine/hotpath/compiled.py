@@ -8,7 +8,7 @@ from wasmrun.machine import capi
 from wasmrun.machine.hotpath import Plan
 from wasmrun.machine.hotpath import _crossings as compiled
 
-_INTERFACE = 3
+_INTERFACE = 4
 if getattr(compiled, "INTERFACE", 1) != _INTERFACE:
     raise ImportError("it was built for another version of wasmrun; install that again")
 
@@ -44,9 +44,9 @@ class Compiled:
     new_yard = compiled.Yard
     new_express = compiled.Express
 
-    def log_function(self, own: int) -> tuple[int, ctypes.Array[ctypes.c_uint64]]:
-        """The address of `wasmrun.log` in C, and its environment; for what does not run in one crossing it calls *own*."""
-        return compiled.LOG, (ctypes.c_uint64 * 1)(own)
+    def stand_in(self, name: str, own: int) -> tuple[int, ctypes.Array[ctypes.c_uint64]]:
+        """The address of *name* in C, and its environment; for what does not run in one crossing it calls *own*."""
+        return {"log": compiled.LOG, "abort": compiled.ABORT}[name], (ctypes.c_uint64 * 1)(own)
 
     def plan(self, plan: Plan) -> int:
         """The address of *plan* as C lays it out; what is there lives as long as the number."""

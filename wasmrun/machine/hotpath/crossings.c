@@ -248,7 +248,7 @@ static PyMethodDef methods[] = {
 };
 
 /* Changes with what compiled.py calls and how: one that was built for an earlier tree is not taken. */
-enum { INTERFACE = 3 };
+enum { INTERFACE = 4 };
 
 static int set_up_module(PyObject *module) {
   return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_notebook(module) || add_express(module) ? -1 : 0;

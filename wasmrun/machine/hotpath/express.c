@@ -8,22 +8,24 @@
  * that fails, or takes so long that it would be looked at, is given up, and its caller runs it again in Python, where all
  * the rest is: limits in time, Ctrl-C, errors, reports of failures. "Not carried" (NotImplemented) is all that is ever said about that here.
  *
- * The GIL guards every field. It is given up once an event, and no field is touched meanwhile.
+ * The GIL guards every field. It is given up while the engine works, and no field that changes is touched meanwhile.
  */
 #include "crossings.h"
 
 #include <pthread.h>
 
 /* Words that the pool and all its yards share: what runs here, how many events were taken here, how much there is to
- * destroy; whether anything may begin here; how awake the keeper is; how often any of this changed. See traffic.py. */
-enum { RUNNING, HANDED, RUBBISH, OPEN, LEVEL, CHANGES };
+ * destroy; whether anything may begin here; how awake the keeper is; how often any of this changed; how many events wait
+ * for a place. See traffic.py. */
+enum { RUNNING, HANDED, RUBBISH, OPEN, LEVEL, CHANGES, WAITING };
 
 /* As wasmrun/pool.py has them. */
 enum { MOST_SPENT = 64, MOST_LARGE_SPENT = 8, LARGE = 4 << 20 };
 
 enum { CHUNK = 16, SMALL = 4096, ID_LENGTH = 36, MOST_CONTEXT = 4096 };
 
-/* After an event that was given up, so many of its function are not even tried; twice as many each time. */
+/* After an event that was given up, so many of its function are not even tried; twice as many each time. Errors that a guest
+ * reports cost nothing but that it is run again, and may be usual: after those it is the first number each time. */
 enum { FIRST_PENALTY = 8, MOST_PENALTY = 1024 };
 
 /* Processes that were forked off this one, seen from inside: sandboxes stayed with the parent. */
@@ -360,6 +362,11 @@ static void write_context(const express *self, char *context, const char *id) {
   for (size_t at = self->context_size; at > self->context_size - 8; deadline >>= 8) context[--at] = (char)(deadline & 255);
 }
 
+/* Whether an answer is one to carry on with: one in an envelope says in its first two bytes that it is a value. */
+static bool is_value(const express *self, const char *answer, uint64_t length) {
+  return self->context == NULL || (length >= 2 && answer[0] == '\x92' && !answer[1]);
+}
+
 /* What is measured of an event where a report is wanted. Times in nanoseconds. */
 typedef struct { uint64_t prepare_ns, run_ns, fuel_left, memory, event_bytes; } measured;
 
@@ -390,9 +397,11 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   if (figures != NULL) figures->event_bytes = whole.size;
 
   box it;
-  *was_ready = self->ready.count > 0;
+  /* Should it have to begin anew, it finds one that is ready where making one may take long. */
+  *was_ready = self->ready.count > (self->is_fresh_here ? 0 : 1);
   if (*was_ready) it = pop_newest(&self->ready);
-  else if (!self->is_fresh_here) return not_carried();
+  /* A place that is left is for those who wait, who would never see one that is taken again at once. */
+  else if (!self->is_fresh_here || home->traffic[WAITING]) return not_carried();
   else if (home->free.count) it = pop_newest(&home->free);
   else if (home->spent.count) it = unspend(home);
   else return not_carried();
@@ -400,15 +409,15 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   begin(self, 1);
   home->traffic[HANDED]++;
   if (self->note != Py_None && !self->is_noted) {
-    self->is_noted = true;
     PyObject *nothing = PyObject_CallFunctionObjArgs(self->note, self->number, NULL);
-    if (nothing == NULL) PyErr_Clear(); /* without memory; the keeper looks at everything now and then */
+    self->is_noted = nothing != NULL;
+    if (nothing == NULL) PyErr_Clear(); /* without memory; the next event tries again */
     Py_XDECREF(nothing);
   }
 
   char small[SMALL];
   uint64_t pointer = 0, length = 0;
-  bool is_fresh = !*was_ready, is_copied = false, is_doomed = waiting >= MOST_SPENT, has_failed = false;
+  bool is_fresh = !*was_ready, is_copied = false, is_doomed = waiting >= MOST_SPENT, has_failed = false, is_reported = false;
   PyThreadState *thread = PyEval_SaveThread();
   uint64_t started = figures == NULL ? 0 : now_ns();
   if (is_fresh) {
@@ -428,6 +437,8 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
     open_notebook(book);
     has_failed = hand_over(api, it.context, it.record, it.memory, self->known, self->most, &whole, &pointer, &length) != 0;
     open_notebook(NULL);
+    is_reported = !has_failed && !is_value(self, it.memory + pointer, length);
+    has_failed |= is_reported;
     if (figures != NULL) {
       figures->run_ns = now_ns() - started;
       figures->memory = api->memory_size(it.context, it.record + MEMORY);
@@ -454,7 +465,8 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
   if (it.store != NULL) spend(home, it);
   else push(&home->free, it);
   end(self, 1);
-  if (has_failed) {
+  if (is_reported) self->skip = FIRST_PENALTY;
+  else if (has_failed) {
     self->penalty = self->penalty ? self->penalty * 2 : FIRST_PENALTY;
     if (self->penalty > MOST_PENALTY) self->penalty = MOST_PENALTY;
     self->skip = self->penalty;
@@ -464,7 +476,7 @@ static PyObject *carry_event(express *self, PyObject *event, PyObject *room, cha
     else self->cold_starts++;
     if (self->penalty && ++self->calm >= MOST_PENALTY) self->penalty = 0;
     /* The last thing, because it is Python, where Ctrl-C may end it: all is counted. */
-    if (home->traffic[LEVEL] < self->wanted_level && self->wake != NULL) {
+    if (answer != NULL && home->traffic[LEVEL] < self->wanted_level && self->wake != NULL) {
       PyObject *wake = Py_NewRef(self->wake); /* another thread may close this meanwhile */
       PyObject *nothing = PyObject_CallFunction(wake, "K", (unsigned long long)self->wanted_level);
       Py_DECREF(wake);
@@ -583,12 +595,10 @@ static PyObject *express_trim(PyObject *object, PyObject *number) {
   return PyLong_FromSize_t(count);
 }
 
-PyDoc_STRVAR(give_up_doc, "give_up()\n--\n\nAn answer was of no use: carry no event for a while.");
+PyDoc_STRVAR(give_up_doc, "give_up()\n--\n\nAn answer cannot be read: carry no event for a while.");
 
 static PyObject *express_give_up(PyObject *object, PyObject *Py_UNUSED(nothing)) {
-  express *self = (express *)object;
-  self->skip = self->penalty = FIRST_PENALTY;
-  self->calm = 0;
+  ((express *)object)->skip = FIRST_PENALTY;
   return Py_NewRef(Py_None);
 }
 

@@ -1,7 +1,10 @@
-/* The notebook: `wasmrun.log` for guests that run in one crossing, where there is no instance of Python's to log to.
+/* The notebook: what guests import that run in one crossing, where there is no instance of Python's that would have it.
  *
- * It does what `log` in wasmrun/machine/hostcalls.py does, and costs the guest the same fuel, as long as all goes well.
- * What does not ends the guest, whose event is run again in Python then.
+ * `wasmrun.log` does what `log` in wasmrun/machine/hostcalls.py does, and costs the guest the same fuel, as long as all goes
+ * well. What does not ends the guest, as `env.abort` does, and its event is run again in Python then.
+ *
+ * Nothing of Python runs meanwhile, and nothing may: a signal handler or a finalizer would run there, could run a guest that
+ * logs, and that would go into this notebook; and what it raises is lost in a callback of ctypes, with a result that is none.
  */
 #include "crossings.h"
 
@@ -38,7 +41,7 @@ static bool keep(notebook *book, uint32_t level, const char *text, uint32_t leng
   return true;
 }
 
-/* Python's own `log`, which takes the same arguments: where ENV points to is its address. */
+/* Python's own function, which takes the same arguments: where ENV points to is its address. */
 typedef void *(*host_function)(void *env, void *caller, uint64_t *values, size_t count);
 
 static void *take_log(void *env, void *caller, uint64_t *values, size_t count) {
@@ -55,9 +58,18 @@ static void *take_log(void *env, void *caller, uint64_t *values, size_t count) {
   return NULL;
 }
 
-int add_notebook(PyObject *module) {
-  PyObject *address = PyLong_FromVoidPtr((void *)take_log);
-  int ended = address == NULL ? -1 : PyModule_AddObjectRef(module, "LOG", address);
+static void *take_abort(void *env, void *caller, uint64_t *values, size_t count) {
+  if (current == NULL) return (*(host_function *)env)(NULL, caller, values, count);
+  return current->api->trap_new_code(TRAP_INTERRUPT);
+}
+
+static int add_address(PyObject *module, const char *name, void *function) {
+  PyObject *address = PyLong_FromVoidPtr(function);
+  int ended = address == NULL ? -1 : PyModule_AddObjectRef(module, name, address);
   Py_XDECREF(address);
   return ended;
+}
+
+int add_notebook(PyObject *module) {
+  return add_address(module, "LOG", (void *)take_log) || add_address(module, "ABORT", (void *)take_abort) ? -1 : 0;
 }

@@ -13,7 +13,7 @@ class Stepwise:
     """The five steps for the instances of one engine, whose records are *words*, which lie at *address*."""
 
     kind = "ctypes"
-    run_each = new_yard = new_express = log_function = None
+    run_each = new_yard = new_express = stand_in = None
 
     def __init__(self, words: memoryview, address: int) -> None:
         self._words = words
