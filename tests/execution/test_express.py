@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
 import threading
 import time
@@ -16,7 +17,7 @@ from kit import NATIVE, eventually
 
 import wasmrun
 from wasmrun.machine import hostcalls
-from wasmrun.machine.hotpath import choose
+from wasmrun.machine.hotpath import check_kind, choose
 from wasmrun.pool import MOST_SPENT
 from wasmrun.sandbox import Sandbox
 from wasmrun.shelf import ExpressShelf
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
     Make = Callable[..., wasmrun.Executor]
 
-pytestmark = pytest.mark.skipif(choose(None) != "compiled", reason="the express is a part of the compiled hot path")
+pytestmark = pytest.mark.skipif(
+    choose(check_kind(os.environ)) != "compiled", reason="the express is a part of the compiled hot path"
+)
 
 MIXED = f"""(module
   (import "wasmrun" "log" (func $log (param i32 i32 i32)))
