@@ -17,6 +17,7 @@ from kit import NATIVE, eventually
 
 import wasmrun
 from wasmrun.machine import hostcalls
+from wasmrun.machine.engine import Engine
 from wasmrun.machine.hotpath import check_kind, choose
 from wasmrun.pool import MOST_SPENT
 from wasmrun.sandbox import Sandbox
@@ -616,6 +617,32 @@ def test_no_python_runs_while_an_event_is_carried(own: wasmrun.Executor, monkeyp
     assert [next(futures) for _ in range(20)] == [b""] * 20
     with pytest.raises(wasmrun.GuestTrap, match="aborted"):
         next(futures)
+
+
+def test_no_python_looks_at_guests_of_a_batch(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor at those that are carried: one that takes long is given up, and looked at when it is alone."""
+    looks: list[int] = []
+    look = Engine._on_look
+
+    def spy(self: Engine, *args: int) -> int:
+        looks.append(1)
+        return look(self, *args)
+
+    monkeypatch.setattr(Engine, "_on_look", spy)
+    function, event = kit.pure("spin_raw", timeout=20), struct.pack("<i", 100_000_000)
+    board(own, function, struct.pack("<i", 1))
+    core = own._runner.core  # type: ignore[union-attr]
+    shelf = core.shelves[function]
+    assert core.pool.occupy(shelf)
+    core.pool.start_clock(shelf.program.engine)
+    try:
+        assert shelf.program.run_each([struct.pack("<i", 1), event]) == [b""]
+    finally:
+        core.pool.vacate(shelf, 1)
+    assert way(own, function).carry(event, 1 << 30) is NotImplemented
+    assert not looks
+    assert own.invoke(function, event) == b""
+    assert looks
 
 
 def test_room_on_the_stack_is_looked_at(own: wasmrun.Executor) -> None:

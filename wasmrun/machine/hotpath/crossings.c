@@ -169,7 +169,7 @@ static int run_jobs(const engine_api *api, const plan *with, uint64_t *record, u
   for (bool goes_on = true; goes_on && done < count;) {
     job *one = jobs + done;
     uint64_t pointer = 0, length = 0;
-    void *store = new_store(api, with, (void *)with->look, NULL), *context = api->store_context(store);
+    void *store = new_store(api, with, (void *)give_up, (void *)api), *context = api->store_context(store);
     goes_on = set_up(api, with, context, record);
     if (goes_on) {
       char *memory = api->memory_data(context, record + MEMORY);

@@ -222,12 +222,6 @@ static PyType_Spec yard_spec = {"wasmrun.machine.hotpath._crossings.Yard", sizeo
 
 /* ---- The express */
 
-/* On a look, a guest that was sent from here is given up. */
-static void *give_up(void *context, void *api, uint64_t *delta, uint8_t *kind) {
-  (void)context, (void)delta, (void)kind;
-  return ((const engine_api *)api)->error_new("it takes long");
-}
-
 /* Whether OBJECT is a yard of the module that TYPE is of; with an exception where not. */
 static bool is_yard(PyTypeObject *type, PyObject *object) {
   PyObject *module = PyType_GetModule(type);
