@@ -123,8 +123,12 @@ class Executor(BaseExecutor):
 
     def unload(self, function: Function) -> bool:
         """Forget *function* and free its sandboxes and its code; False where events of it run."""
-        self._expresses.pop(function, None)
-        return self._open().core.unload(function)
+        is_gone = self._open().core.unload(function)
+        if is_gone:
+            # Under the lock, in which `_board` looks whether the function is still loaded.
+            with self._lock:
+                self._expresses.pop(function, None)
+        return is_gone
 
     def inspect(self, function: Function) -> Inspection:
         """What *function*'s module is, imports and exports; whether it could run, and why not.
@@ -225,7 +229,8 @@ class Executor(BaseExecutor):
         runner.core.pool.lend(shelf)
         with self._lock:
             found = self._expresses.get(function)
-            if not self._is_shut and (found is None or found.way is not shelf.way):
+            is_loaded = runner.core.shelves.get(function) is shelf and not self._is_shut
+            if is_loaded and (found is None or found.way is not shelf.way):
                 self._expresses[function] = Express(shelf.program, shelf.way)
 
     def _work_on(self, function: Function, event: Any, options: CallOptions, keep: bool) -> Any:

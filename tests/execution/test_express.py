@@ -440,6 +440,19 @@ def test_unload_while_events_come(own: wasmrun.Executor) -> None:
     eventually(lambda: own.stats().pool.live == 0)
 
 
+def test_unload_forgets_the_express(own: wasmrun.Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an event has just ended, which is about to have further ones carried."""
+    function = kit.pure()
+    board(own, function)
+    assert own.unload(function)
+    assert not own._expresses
+    own.invoke(function, b"")
+    pool = own._runner.core.pool  # type: ignore[union-attr]
+    monkeypatch.setattr(pool, "lend", lambda _: eventually(lambda: own.unload(function)))
+    own.invoke(function, bytearray(b"the runner's"))
+    assert not own._expresses
+
+
 def test_shutdown_while_events_come(make: Make) -> None:
     """Each ends with its answer, or was refused."""
     executor = make()
