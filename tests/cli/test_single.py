@@ -47,10 +47,13 @@ def test_single_gives_failures_of_the_function_as_results(single: Single) -> Non
     single.close()
 
 
-def test_single_ends_the_guest_on_ctrl_c(single: Single) -> None:
+@pytest.mark.parametrize("has_other", [False, True])
+def test_single_ends_the_guest_on_ctrl_c(single: Single, executor: wasmrun.Executor, has_other: bool) -> None:
     """With KeyboardInterrupt, and the handler that was there in its place; what it runs next is not ended by it."""
     function = wasmrun.Function(programs.SPIN, timeout="60s", warm=0)
     program = single.load(function)
+    if has_other:  # whose handler it is then, too
+        executor.invoke(wasmrun.Function(programs.RAW, warm=0, concurrency=1), b"")
     handler = signal.getsignal(signal.SIGINT)
 
     def interrupt() -> None:
