@@ -9,7 +9,8 @@ import targets
 def test_any_calls_of_a_kernel_are_an_answer_or_an_error(either: targets.AnyExecutor) -> None:
     """With any numbers as handles, offsets and lengths."""
     counts = targets.hunt(hosts.Plugins(either), 150)
-    assert {"answer", "GuestTrap", "InvalidAnswer"} <= set(counts)
+    # What else there is depends on the cases, and those on what else is loaded.
+    assert {"answer", "GuestTrap"} <= set(counts)
 
 
 def test_any_output_of_a_cgi_program_is_a_response_or_an_error(either: targets.AnyExecutor) -> None:
