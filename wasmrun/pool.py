@@ -43,7 +43,10 @@ _LARGE = 4 << 20
 _MOST_LENT = MOST_SPENT + 8
 """Places that events which go by express have at once: as many as may wait for the keeper, and some that run."""
 
-_MOST_FILLED = 16
+_FILLED_QUIETLY, _FILLED_AT_ONCE = 16, 128
+"""Sandboxes that are prepared before it is asked whether an event came; and before another thread may have the
+interpreter's lock where events do come: each time it is handed over costs as much as several sandboxes."""
+
 _MOST_READINGS = 50
 
 _FIRST_BACKOFF = 0.1
@@ -521,11 +524,12 @@ class Pool:
     ) -> int:
         """Prepare sandboxes for *shelf* many at a time, where that can be; how many. What fails is left to `fill`."""
         engine, done = shelf.program.engine, 0
+        most = _FILLED_AT_ONCE if while_quiet is None else _FILLED_QUIETLY
         while done < count and shelf.program.is_prepared_at_once:
             with self.lock:
                 if not self._may_fill(shelf, while_quiet, watch):
                     break
-                wanted = min(count - done, _MOST_FILLED, shelf.function.warm - len(shelf.ready) - shelf.filling)
+                wanted = min(count - done, most, shelf.function.warm - len(shelf.ready) - shelf.filling)
                 lacking = min(wanted - self.yards.free_in(engine), self.most - self._live)
                 self._live += self.yards.lend(engine, lacking)
                 shelf.filling += wanted

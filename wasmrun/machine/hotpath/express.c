@@ -22,7 +22,7 @@ enum { RUNNING, HANDED, RUBBISH, OPEN, LEVEL, CHANGES, WAITING };
 /* As wasmrun/pool.py has them. */
 enum { MOST_SPENT = 64, MOST_LARGE_SPENT = 8, LARGE = 4 << 20 };
 
-enum { CHUNK = 16, SMALL = 4096, ID_LENGTH = 36, MOST_CONTEXT = 4096 };
+enum { CHUNK = 128, SMALL = 4096, ID_LENGTH = 36, MOST_CONTEXT = 4096 };
 
 /* After an event that was given up, so many of its function are not even tried; twice as many each time. Errors that a guest
  * reports cost nothing but that it is run again, and may be usual: after those it is the first number each time. */
@@ -518,7 +518,7 @@ static PyObject *express_carry_and_tell(PyObject *object, PyObject *const *args,
 }
 
 PyDoc_STRVAR(fill_doc,
-  "fill(count, /)\n--\n\nPrepare up to *count* sandboxes in free places of the yard, 16 at most; how many are ready of these.");
+  "fill(count, /)\n--\n\nPrepare up to *count* sandboxes in free places of the yard, 128 at most; how many are ready of these.");
 
 static PyObject *express_fill(PyObject *object, PyObject *number) {
   express *self = (express *)object;
