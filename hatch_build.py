@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _DIRECTORY = "wasmrun/machine/hotpath"
-_SOURCES = tuple(f"{_DIRECTORY}/{name}.c" for name in ("crossings", "express", "notebook"))
+_SOURCES = tuple(f"{_DIRECTORY}/{name}.c" for name in ("crossings", "entries", "express", "notebook"))
 _MODULE = f"{_DIRECTORY}/_crossings.abi3.so"
 _FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-fPIC", "-shared", "-fvisibility=hidden")
 

@@ -103,7 +103,7 @@ class Engine:
         self.words = memoryview(self._array).cast("B").cast("Q")
         self._free = list(range((slots - 1) * record_words, -1, -record_words))
         self.crossings = crossings(self, hotpath)
-        self._look = capi.LookCallback(self._on_look)
+        self._look = capi.LookCallback(self.crossings.entry(self._on_look, "error"))
         self.look_address = ctypes.cast(self._look, ctypes.c_void_p).value
 
     def take_record(self) -> int:
@@ -120,6 +120,7 @@ class Engine:
 
     def _on_look(self, context: int, _data: int, delta: int, _kind: int) -> int:
         """Decide, on a tick, whether a guest goes on. Never raises: nobody is there to catch it."""
+        instance = None
         try:
             instance = self.live[context]
             if instance.stop is None:
@@ -129,8 +130,11 @@ class Engine:
                     ctypes.c_uint64.from_address(delta).value = ticks
                     return 0
                 instance.stop = "deadline"
-        except BaseException:  # noqa: S110  # a guest whose state is unknown is stopped, not forgotten
-            pass
+        except BaseException as error:  # a guest whose state is unknown is stopped, not forgotten
+            if instance is None:
+                self.crossings.put_raised(error)
+            else:
+                instance.fault = error
         return capi.error_new(b"stopped") or 0
 
     def close(self, *, at_exit: bool = False) -> None:

@@ -82,6 +82,9 @@ def _from_trap(instance: Instance, trap: int) -> BaseException:
 
 def stopped(instance: Instance) -> BaseException | None:
     """The reason that the host itself had, if it ended the guest."""
+    raised = instance.engine.crossings.take_raised()
+    if raised is not None:
+        return raised
     if instance.fault is not None:
         return instance.fault
     match instance.stop:

@@ -51,7 +51,8 @@ class Linker:
 
     def define(self, module: str, name: str, type_: ExternType, body: Body, *, of_kernel: bool = False) -> None:
         """Offer *body*, guarded, as the import *module*.*name* of *type_*; *of_kernel* where a plug-in's kernel calls it."""
-        callback = capi.HostCallback(_guard(self.engine, body, bool(type_.results), of_kernel=of_kernel))
+        guarded = _guard(self.engine, body, bool(type_.results), of_kernel=of_kernel)
+        callback = capi.HostCallback(self.engine.crossings.entry(guarded, "trap"))
         self._callbacks.append(callback)
         environment = None
         stand_in, name_in_c = self.engine.crossings.stand_in, _NAMES_IN_C.get(body)
@@ -122,7 +123,9 @@ def _guard(engine: Engine, body: Body, has_result: bool, *, of_kernel: bool) -> 
         except NoFuel:
             return capi.trap_new_code(capi.TRAP_OUT_OF_FUEL) or 0
         except BaseException as error:
-            if instance is not None:
+            if instance is None:
+                engine.crossings.put_raised(error)
+            else:
                 instance.fault = error
         return capi.trap_new_code(capi.TRAP_INTERRUPT) or 0
 

@@ -71,8 +71,8 @@ class Streams:
             except BaseException:  # as above
                 return -errno.EIO
 
-        self.output = capi.OutputCallback(write_output)
-        self.log = capi.OutputCallback(write_log)
+        self.output = capi.OutputCallback(engine.crossings.entry(write_output, "count"))
+        self.log = capi.OutputCallback(engine.crossings.entry(write_log, "count"))
 
     def close(self) -> None:
         """Free what is the engine's, which is nothing."""

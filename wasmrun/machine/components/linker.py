@@ -36,7 +36,8 @@ class Linker:
 
         *takes* are the kinds of its arguments; it *gives* a result or none.
         """
-        callback = binding.HostCallback(_guard(self.engine, body, f"{place}.{name}", takes, int(gives)))
+        guarded = _guard(self.engine, body, f"{place}.{name}", takes, int(gives))
+        callback = binding.HostCallback(self.engine.crossings.entry(guarded, "error"))
         self._callbacks.append(callback)
         text = name.encode()
         with self._at(place) as at:
@@ -44,7 +45,7 @@ class Linker:
 
     def define_resource(self, place: str, name: str, number: int, drop: Drop) -> None:
         """Offer a kind of resource of the host's own; *drop* hears of each that a guest lets go."""
-        callback = binding.DropCallback(_guard_drop(self.engine, drop))
+        callback = binding.DropCallback(self.engine.crossings.entry(_guard_drop(self.engine, drop), "error"))
         self._callbacks.append(callback)
         text = name.encode()
         type_ = binding.resource_type_new(number)
@@ -124,7 +125,9 @@ def _guard(engine: Engine, body: Body, name: str, takes: tuple[int, ...], gives:
         except NoFuel:
             pass  # none is left, and that is what the failure is told by
         except BaseException as error:
-            if instance is not None:
+            if instance is None:
+                engine.crossings.put_raised(error)
+            else:
                 instance.fault = error
         return capi.error_new(b"stopped") or 0
 
@@ -135,9 +138,15 @@ def _guard_drop(engine: Engine, drop: Drop) -> Callable[[int, int, int], int]:
     live = engine.live
 
     def call(_data: int, context: int, number: int) -> int:
+        instance = None
         try:
-            drop(live[context], number)
-        except BaseException:
+            instance = live[context]
+            drop(instance, number)
+        except BaseException as error:
+            if instance is None:
+                engine.crossings.put_raised(error)
+            else:
+                instance.fault = error
             return capi.error_new(b"stopped") or 0
         return 0
 

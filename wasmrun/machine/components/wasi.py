@@ -73,7 +73,7 @@ class Streams(wasi.Streams):
             except BaseException:  # a panic of the runtime's thread is all that raising would give
                 return -errno.EIO
 
-        self.output = self.log = capi.OutputCallback(write)
+        self.output = self.log = capi.OutputCallback(engine.crossings.entry(write, "count"))
 
     def close(self) -> None:
         """Free what was made for guests that wait."""

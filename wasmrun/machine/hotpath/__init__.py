@@ -82,6 +82,21 @@ class Crossings(Protocol):
         """
         ...
 
+    def entry(self, function: Callable[..., int], kind: str, /) -> Callable[..., int]:
+        """*function* for ctypes to call back, with a result whatever is raised where it begins.
+
+        *kind* is what that is: a new "trap", a new "error", or -EIO for a "count".
+        """
+        ...
+
+    def put_raised(self, error: BaseException, /) -> None:
+        """Keep what was raised on this thread where nobody can raise it, until the engine has come back."""
+        ...
+
+    def take_raised(self) -> BaseException | None:
+        """What was raised in an entry on this thread, or put, once."""
+        ...
+
     def plan(self, plan: Plan) -> Any:
         """*plan* as `open` and `prepare` take it."""
         ...

@@ -8,7 +8,7 @@ from wasmrun.machine import capi
 from wasmrun.machine.hotpath import Plan
 from wasmrun.machine.hotpath import _crossings as compiled
 
-_INTERFACE = 4
+_INTERFACE = 5
 if getattr(compiled, "INTERFACE", 1) != _INTERFACE:
     raise ImportError("it was built for another version of wasmrun; install that again")
 
@@ -41,6 +41,9 @@ class Compiled:
     call = staticmethod(compiled.call)
     close = staticmethod(compiled.close_store)
     run_each = staticmethod(compiled.run_each)
+    entry = staticmethod(compiled.entry)
+    put_raised = staticmethod(compiled.put_raised)
+    take_raised = staticmethod(compiled.take_raised)
     new_yard = compiled.Yard
     new_express = compiled.Express
 

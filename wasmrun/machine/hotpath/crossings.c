@@ -248,10 +248,10 @@ static PyMethodDef methods[] = {
 };
 
 /* Changes with what compiled.py calls and how: one that was built for an earlier tree is not taken. */
-enum { INTERFACE = 4 };
+enum { INTERFACE = 5 };
 
 static int set_up_module(PyObject *module) {
-  return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_notebook(module) || add_express(module) ? -1 : 0;
+  return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || add_entries(module) || add_notebook(module) || add_express(module) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)set_up_module}, {0, NULL}};

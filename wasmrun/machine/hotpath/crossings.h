@@ -149,6 +149,9 @@ void open_notebook(notebook *book);
 /* The engine's functions, once they are known; NULL with an exception before. */
 const engine_api *api_of(PyObject *module);
 
+/* Add what entries.c has for Python to MODULE; not 0 with an exception where that fails. */
+int add_entries(PyObject *module);
+
 /* Add what notebook.c has for Python to MODULE; not 0 with an exception where that fails. */
 int add_notebook(PyObject *module);
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 from wasmrun.machine import capi
 from wasmrun.machine.hotpath import Plan, Step
 from wasmrun.machine.record import ALLOC, ENTRY, ERROR, FREE, INSTANCE, MEMORY, TRAP, VALUES, copy_in, copy_out
@@ -18,6 +21,23 @@ class Stepwise:
     def __init__(self, words: memoryview, address: int) -> None:
         self._words = words
         self._address = address
+        self._thread = threading.local()
+
+    @staticmethod
+    def entry(function: Callable[..., int], _kind: str) -> Callable[..., int]:
+        """*function* itself: nothing of ctypes' stands between the engine and Python."""
+        return function
+
+    def put_raised(self, error: BaseException) -> None:
+        """Keep what was raised on this thread."""
+        self._thread.raised = error
+
+    def take_raised(self) -> BaseException | None:
+        """What was kept; what is raised where a function begins was printed."""
+        raised = getattr(self._thread, "raised", None)
+        if raised is not None:
+            del self._thread.raised
+        return raised
 
     def plan(self, plan: Plan) -> Plan:
         """*plan* itself."""
