@@ -122,8 +122,8 @@ class Engine:
         """Decide, on a tick, whether a guest goes on. Never raises: nobody is there to catch it."""
         instance = None
         try:
-            instance = self.live[context]
-            if instance.stop is None:
+            instance = self.live.get(context)
+            if instance is not None and instance.stop is None:
                 left = instance.deadline_ns - time.monotonic_ns()
                 if left > 0:
                     ticks = min(LOOK_TICKS, left // TICK_NS + 1)

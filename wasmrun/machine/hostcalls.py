@@ -107,7 +107,9 @@ def _guard(engine: Engine, body: Body, has_result: bool, *, of_kernel: bool) -> 
     def call(_env: int, caller: int, values: int, count: int) -> int:
         instance = None
         try:
-            instance = live[capi.caller_context(caller)]
+            instance = live.get(capi.caller_context(caller))
+            if instance is None:  # a store that nobody knows
+                return capi.trap_new_code(capi.TRAP_INTERRUPT) or 0
             if not instance.memory_base and not of_kernel:
                 instance.find_from(caller)
             if not instance.charge(CALL_FUEL):

@@ -346,7 +346,6 @@ class Program(BaseProgram):
             if out[4]:
                 capi.trap_delete(out[4])
             capi.store_delete(store)
-        self.engine.crossings.take_raised()  # a host function found no instance there
         return bool(error or out[4])
 
     def open_express(

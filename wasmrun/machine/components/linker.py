@@ -109,7 +109,9 @@ def _guard(engine: Engine, body: Body, name: str, takes: tuple[int, ...], gives:
         # As for modules: charged, its sandbox found by the store, ended when its time is over, and never raising.
         instance = None
         try:
-            instance = live[context]
+            instance = live.get(context)
+            if instance is None:  # a store that nobody knows
+                raise NoFuel
             if not instance.charge(CALL_FUEL):
                 raise NoFuel
             # A function of ours has the type that the component declares, even in the place of one of the engine's.
@@ -140,8 +142,9 @@ def _guard_drop(engine: Engine, drop: Drop) -> Callable[[int, int, int], int]:
     def call(_data: int, context: int, number: int) -> int:
         instance = None
         try:
-            instance = live[context]
-            drop(instance, number)
+            instance = live.get(context)
+            if instance is not None:
+                drop(instance, number)
         except BaseException as error:
             if instance is None:
                 engine.crossings.put_raised(error)

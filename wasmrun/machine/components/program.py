@@ -236,7 +236,6 @@ class ComponentProgram(BaseProgram):
             if self.fuel:
                 capi.get_fuel(context, at + 16)
             capi.store_delete(store)
-        self.engine.crossings.take_raised()  # a host function found no instance there
         has_run = bool(looks) or (bool(self.fuel) and not out[2])
         if error and not has_run:
             raise failing.refusal(cause)
